@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal
 
+from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import file_digest
 
@@ -59,8 +60,3 @@ def data_path(name: str) -> Path:
             handle.write(gzip.decompress(packed.read_bytes()))
         os.replace(handle.name, target)
     return target
-
-
-def cache_root() -> Path:
-    """Return the folder shared by all studies: `$PREFLAB_CACHE`, or `~/.cache/preflab`."""
-    return Path(os.environ.get("PREFLAB_CACHE") or Path.home() / ".cache" / "preflab")

@@ -29,11 +29,6 @@ _BLOCK_FORWARDS = 8
 """Forwards between two shards: what a kill can cost."""
 
 
-def cache_root() -> Path:
-    """Return the folder shared by all studies: `$PREFLAB_CACHE`, or `~/.cache/preflab`."""
-    return Path(os.environ.get("PREFLAB_CACHE") or Path.home() / ".cache" / "preflab")
-
-
 class ReferenceStore:
     """Token log-probs of responses under one frozen model.
 

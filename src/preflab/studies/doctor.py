@@ -306,7 +306,7 @@ def _hub(online: bool) -> Check:
 def _caches() -> Check:
     from huggingface_hub import constants
 
-    from preflab.scoring.reference import cache_root
+    from preflab.core.cache import cache_root
 
     folders = {"models and data": Path(constants.HF_HUB_CACHE), "preflab": cache_root()}
     found = "; ".join(f"{what}: {path}" for what, path in folders.items())

@@ -9,10 +9,10 @@ import psutil
 import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
 from preflab.models.load import end_token_ids, load_tokenizer, quiet, resolve
 from preflab.scoring.budget import default_token_budget
-from preflab.scoring.reference import cache_root
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.calibrate import Probe, Speed, measure
 from preflab.studies.cells import Cell, MethodGrid, expand, resolve_methods, resolve_sizes
