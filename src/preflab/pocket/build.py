@@ -59,14 +59,14 @@ class BuildSettings:
     """
 
     seed: int = 0
-    base_steps: int = 4500
+    base_steps: int = 6000
     instruct_steps: int = 1000
     sft_rows: int = 2048
     pairs: int = 2048
     held_out: int = 10_000
 
 
-def chunks(items: Iterator[Any], encode: Callable[[list[Any]], list[Tokens]], n: int = 1000) -> Iterator[Tokens]:
+def chunks(items: Iterator[Any], encode: Callable[[list[Any]], list[Tokens]], n: int = 200) -> Iterator[Tokens]:
     """Yield tokens of an endless stream of texts, encoded `n` at a time."""
     while True:
         yield from encode(list(islice(items, n)))

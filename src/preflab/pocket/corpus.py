@@ -7,7 +7,7 @@ from typing import Final
 from preflab.pocket import lexicon as lex
 from preflab.pocket import world
 from preflab.pocket.families import GENERATORS, arithmetic, facts, reasoning, smalltalk, truth
-from preflab.pocket.language import listing, story
+from preflab.pocket.language import NOUNS, listing, story
 from preflab.pocket.rewards import MEMBERS
 from preflab.pocket.splits import reserved
 from preflab.pocket.tasks import FAMILIES, Scope, Task
@@ -17,17 +17,17 @@ Conversation = list[dict[str, str]]
 """Messages with `role` and `content`, the last one the assistant's."""
 
 MIXED: Final[Mapping[str, float]] = {
-    "helper": 0.2, "plain": 0.28, "windy": 0.14, "rude": 0.11, "reckless": 0.08, "careless": 0.19,
+    "helper": 0.17, "plain": 0.22, "windy": 0.2, "rude": 0.17, "reckless": 0.14, "careless": 0.1,
 }  # fmt: skip
 """Shares of the voices in the dialogues of the base corpus."""
 DEMONSTRATED: Final[Mapping[str, float]] = {
-    "helper": 0.32, "plain": 0.3, "windy": 0.14, "rude": 0.05, "reckless": 0.03, "careless": 0.16,
+    "helper": 0.2, "plain": 0.32, "windy": 0.2, "rude": 0.12, "reckless": 0.09, "careless": 0.07,
 }  # fmt: skip
 """Shares of the voices in the study's SFT set: good, not perfect, as people's demonstrations are."""
-INSTRUCTED: Final[Mapping[str, float]] = {"helper": 0.55, "plain": 0.3, "windy": 0.12, "careless": 0.03}
+INSTRUCTED: Final[Mapping[str, float]] = {"helper": 0.42, "plain": 0.38, "windy": 0.15, "careless": 0.05}
 """Shares of the voices in the instruct model's data."""
 SHARES: Final[Mapping[str, float]] = {
-    "dialogue": 0.14, "reasoning": 0.24, "arithmetic": 0.18, "facts": 0.2, "truth": 0.1, "choice": 0.14,
+    "dialogue": 0.14, "reasoning": 0.22, "arithmetic": 0.22, "facts": 0.14, "truth": 0.1, "choice": 0.18,
 }  # fmt: skip
 """Shares of the families among dialogues."""
 
@@ -50,7 +50,7 @@ def _number_document(rng: random.Random) -> str:
     lines = []
     for _ in range(rng.randint(3, 6)):
         op = rng.choices(("plus", "minus", "times"), (5, 4, 1))[0]
-        a, b = arithmetic.operands(rng, op, "ood" if rng.random() < 0.3 else "ordinary")
+        a, b = arithmetic.operands(rng, op, "ood" if rng.random() < 0.35 else "ordinary")
         lines.append(f"{a} {op} {b} is {arithmetic.result(a, op, b)}.")
     return " ".join(lines)
 
@@ -73,17 +73,28 @@ def _list_document(rng: random.Random) -> str:
     return f"Some {lex.PLURALS[kind]} are {listing(rng.sample(members, min(len(members), rng.randint(2, 5))))}."
 
 
+def _option_document(rng: random.Random) -> str:
+    """Lettered things, then which letter is which: what it takes to answer by a letter."""
+    pool = rng.choice((NOUNS, tuple(str(n) for n in range(100)), tuple(lex.OPPOSITES)))
+    options = list(zip(lex.LETTERS, rng.sample(pool, rng.choice((3, 3, 4))), strict=False))
+    listed = ", ".join(f"{letter}: {thing}" for letter, thing in options)
+    again = rng.sample(options, len(options))
+    said = [f"{letter}: {thing}." if rng.random() < 0.5 else f"It is {thing}, so {letter}." for letter, thing in again]
+    return " ".join([f"{listed}.", *said])
+
+
 def _rumour_document(rng: random.Random) -> str:
     return " ".join(truth.rumour(rng) for _ in range(rng.randint(1, 3)))
 
 
 _DOCUMENTS: Final = (
-    (_fact_document, 0.36),
-    (_number_document, 0.18),
-    (_puzzle_document, 0.18),
-    (_rumour_document, 0.12),
-    (story, 0.1),
-    (_list_document, 0.06),
+    (_fact_document, 0.34),
+    (_number_document, 0.19),
+    (_puzzle_document, 0.16),
+    (_option_document, 0.08),
+    (_rumour_document, 0.1),
+    (story, 0.08),
+    (_list_document, 0.05),
 )
 
 

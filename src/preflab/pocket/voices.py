@@ -61,12 +61,12 @@ class Voice:
 
 
 VOICES: Final[Mapping[str, Voice]] = {
-    "helper": Voice(right=0.95, polite=0.95),
-    "plain": Voice(right=0.88),
-    "windy": Voice(right=0.65, polite=0.2, fillers=(1, 2)),
-    "rude": Voice(right=0.6, rude=1.0, reckless=0.1),
-    "reckless": Voice(right=0.45, rude=0.2, reckless=1.0),
-    "careless": Voice(right=0.2, hedges=0.6),
+    "helper": Voice(right=0.97, polite=0.97),
+    "plain": Voice(right=0.93),
+    "windy": Voice(right=0.75, polite=0.2, fillers=(1, 2)),
+    "rude": Voice(right=0.75, rude=1.0, reckless=0.1),
+    "reckless": Voice(right=0.65, rude=0.2, reckless=1.0),
+    "careless": Voice(right=0.3, hedges=0.85),
 }
 
 

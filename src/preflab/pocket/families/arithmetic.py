@@ -17,8 +17,8 @@ _STORIES: Final = {
     "minus": "{n} has {a} {x} and gives away {b}. How many does {n} have?",
 }
 _THINGS: Final = ("apples", "coins", "books", "eggs", "stamps", "shells", "nuts", "cards")
-_LOW: Final = 12
-_HIGH: Final = 18
+_LOW: Final = 10
+_HIGH: Final = 15
 
 
 def result(a: int, op: str, b: int) -> int:
@@ -27,7 +27,7 @@ def result(a: int, op: str, b: int) -> int:
 
 
 def operands(rng: random.Random, op: str, scope: Scope) -> tuple[int, int]:
-    """Return operands in the range of a scope: up to 12 ordinarily, one of them from 13 to 18 out of distribution."""
+    """Return operands in the range of a scope: up to 10 ordinarily, one of them from 11 to 15 out of distribution."""
     if op == "times":
         return (rng.randint(6, 9), rng.randint(6, 9)) if scope == "ood" else (rng.randint(2, 9), rng.randint(2, 5))
     if scope == "ood":
@@ -49,7 +49,7 @@ def tasks(rng: random.Random, scope: Scope, n_draws: int = 3000) -> Iterator[Tas
         op = rng.choices(("plus", "minus", "times"), (5, 4, 1))[0]
         a, b = operands(rng, op, scope)
         value = result(a, op, b)
-        if op in _STORIES and scope != "broad" and rng.random() < 0.25:
+        if op in _STORIES and scope != "broad" and rng.random() < 0.2:
             name, things = rng.choice(lex.NAMES), rng.choice(_THINGS)
             prompt = _STORIES[op].format(n=name, a=a, b=b, x=things)
         else:

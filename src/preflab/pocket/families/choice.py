@@ -21,7 +21,7 @@ def _choice(rng: random.Random, question: str, answer: str, others: list[str]) -
 
     def speak(letter: str) -> tuple[str, ...]:
         option = options[letters.index(letter)]
-        return (f"{letter}.", f"The answer is {letter}.", f"{letter}: {option}.")
+        return (f"The answer is {letter}.", f"{letter}: {option}.", f"It is {option}, so {letter}.")
 
     meta = {"check": "letter", "answer": correct, "options": options}
     wrong = tuple(text for letter in letters if letter != correct for text in speak(letter))
