@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from preflab.cli.main import COMMANDS, build_app
 from preflab.methods import ALL
 from preflab.methods.cards import card_text
-from preflab.studies.config import StudyConfig
+from preflab.studies.config import SourceConfig, StudyConfig
 
 FOLDER = Path(__file__).parent / "generated"
 NOTICE = "<!-- Written by docs/generate.py; edit the code it describes, then run `make docs`. -->\n\n"
@@ -53,26 +53,32 @@ def study_file_page() -> str:
         "# Keys of a study file\n",
         "Editors complete and check study files with the schema beside this page, `study.schema.json`.\n",
         *_sections("", StudyConfig),
+        f"## A source\n\n{SourceConfig.__doc__}\n",
+        _table("", SourceConfig),
     ]
     return NOTICE + "\n".join(parts)
 
 
 def _sections(prefix: str, model: type[BaseModel]) -> Iterator[str]:
-    shapes = model.model_json_schema()["properties"]
-    inner = dict(_inner_models(model))
     title = f"`{prefix.rstrip('.')}`" if prefix else "The file"
     yield f"## {title}\n"
     if prefix:
         yield f"{model.__doc__}\n"
+    yield _table(prefix, model)
+    for name, section in _inner_models(model):
+        yield from _sections(f"{prefix}{name}.", section)
+
+
+def _table(prefix: str, model: type[BaseModel]) -> str:
+    shapes = model.model_json_schema()["properties"]
+    inner = dict(_inner_models(model))
     rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
         value = "a section, below" if name in inner else _allowed(shapes[name])
         meaning = field.description or (inner[name].__doc__ if name in inner else "")
         cells = (f"`{prefix}{name}`", value, _default(field), html.escape(meaning or "", quote=False))
         rows.append("|" + "".join(f" {cell} |" if cell else " |" for cell in cells))
-    yield "\n".join(rows) + "\n"
-    for name, section in inner.items():
-        yield from _sections(f"{prefix}{name}.", section)
+    return "\n".join(rows) + "\n"
 
 
 def _default(field: FieldInfo) -> str:
@@ -86,7 +92,7 @@ def _default(field: FieldInfo) -> str:
 def _inner_models(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in model.model_fields.items():
         for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not SourceConfig:
                 yield name, kind
 
 

@@ -298,6 +298,23 @@ def test_a_hub_id_goes_through_datasets(monkeypatch):
     assert dataset.detected.startswith("Hub data set, split 'train_prefs', 1 rows: preference pairs")
 
 
+@pytest.mark.parametrize(("subset", "asked_as"), [("cleaned", "name"), ("harmless-base", "data_dir")])
+def test_a_subset_is_a_configuration_or_a_folder_of_the_hub_data_set(monkeypatch, subset, asked_as):
+    import datasets
+
+    asked = {}
+
+    def load_dataset(path, **arguments):
+        asked.update(arguments)
+        return datasets.Dataset.from_list([PAIRED["UltraFeedback"][0]])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda path, revision: ["default", "cleaned"])
+    dataset = read("owner/pairs", subset=subset)
+    assert asked == {asked_as: subset, "split": "train", "revision": None}
+    assert dataset.detected.startswith(f"Hub data set, subset '{subset}', split 'train', 1 rows")
+
+
 def test_a_hub_failure_is_a_data_error_with_the_reason(monkeypatch):
     import datasets
 

@@ -42,6 +42,30 @@ def test_every_mistake_is_named_with_its_line(tmp_path):
     assert lines[1] == "/s.yaml:10 train.epochs: input should be a valid integer; got 'many'."
 
 
+def test_a_source_is_a_path_or_a_mapping_that_says_which_part():
+    data = {"train": "pairs", "test": {"path": "pairs", "split": "test_prefs"}, "validation": 8}
+    sources = config(data=data).data
+    assert (sources.train.path, sources.train.split, sources.validation) == ("pairs", "train", 8)
+    assert (sources.test.path, sources.test.split) == ("pairs", "test_prefs")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"train": 3}, "data.train: must be a path, a Hub id, or a mapping with a path; got 3."),
+        ({"train": "d", "test": ["a"]}, "data.test: must be a path, a Hub id, or a mapping with a path; got ['a']."),
+        ({"train": "d", "test": 1}, "data.test: input should be greater than or equal to 2; got 1."),
+        ({"train": {"path": "d", "spilt": "x"}}, "data.train.spilt: unknown key. Did you mean 'split'?"),
+        ({"train": "d", "ood": {"path": "d", "spilt": "x"}}, "data.ood.spilt: unknown key. Did you mean 'split'?"),
+        ({"train": "d", "test": {"split": "x"}}, "data.test.path: missing."),
+    ],
+)
+def test_a_wrong_source_is_named(data, message):
+    with pytest.raises(ConfigError) as error:
+        config(data=data)
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

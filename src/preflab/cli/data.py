@@ -20,6 +20,8 @@ def check(
     /,
     *,
     split: str = "train",
+    subset: str | None = None,
+    revision: str | None = None,
     against: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     tokenizer: str | None = None,
     max_tokens: int = 512,
@@ -39,6 +41,8 @@ def check(
     Args:
         file: a JSONL, JSON, CSV or Parquet file, a folder of them, or a Hub id.
         split: split of a Hub data set, or of a folder whose files are named after splits.
+        subset: configuration of a Hub data set, or a folder inside it.
+        revision: commit, tag or branch of a Hub data set.
         against: another file that must share no prompt with this one; other splits of a folder are always compared.
         tokenizer: folder or Hub id of a model: adds the checks for control tokens, chat template and prompt length.
         max_tokens: tokens of prompt and response together.
@@ -48,7 +52,9 @@ def check(
     """
     from preflab.data.check import check as check_rows
 
-    dataset, others = _read(file, against, split=split, columns=_mapping(columns), kind=kind)
+    dataset, others = _read(
+        file, against, split=split, subset=subset, revision=revision, columns=_mapping(columns), kind=kind
+    )
     model, settings = _tokenizer(tokenizer, max_tokens)
     print(f"checking {len(dataset.examples)} rows", file=sys.stderr)
     problems = check_rows(dataset, tokenizer=model, tokens=settings, others=others)
@@ -59,13 +65,20 @@ def check(
 
 
 def _read(
-    file: str, against: tuple[str, ...], *, split: str, columns: dict[str, str], kind: "Kind | None"
+    file: str,
+    against: tuple[str, ...],
+    *,
+    split: str,
+    subset: str | None,
+    revision: str | None,
+    columns: dict[str, str],
+    kind: "Kind | None",
 ) -> tuple["Dataset", dict[str, "Dataset"]]:
     """Return the data set, and what it must share no prompt with: other files and the other splits of its folder."""
     from preflab.data.read import other_splits, scan
 
     print(f"reading {file}", file=sys.stderr)
-    dataset = scan(file, split=split, columns=columns, kind=kind)
+    dataset = scan(file, split=split, subset=subset, revision=revision, columns=columns, kind=kind)
     others = other_splits(dataset, split=split, columns=columns)
     return dataset, others | {name: scan(name, split=split, columns=columns, kind=kind) for name in against}
 

@@ -64,12 +64,13 @@ class _Repeated(ValueError):
     """A JSON object with the same key twice."""
 
 
-def load(source: str, *, split: str, revision: str | None) -> Loaded:
+def load(source: str, *, split: str, subset: str | None, revision: str | None) -> Loaded:
     """Read a local file, a folder, or a data set of the Hub.
 
     Args:
         source: path or Hub id; what exists locally is never looked for on the Hub.
         split: split of a Hub data set, or of a folder whose files are named after splits.
+        subset: configuration of a Hub data set, or a folder inside it (`harmless-base` of `Anthropic/hh-rlhf`).
         revision: commit, tag or branch of a Hub data set.
     """
     path = Path(source).expanduser()
@@ -81,7 +82,7 @@ def load(source: str, *, split: str, revision: str | None) -> Loaded:
         around = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         hint = nearest(path.name, around) if 0 < len(around) <= 50 else f"Looked in {path.parent}."
         return Loaded((), "file", (problem("missing_file", source, 0, f"no such file or folder. {hint}"),))
-    return _load_hub(source, split, revision)
+    return _load_hub(source, split, subset, revision)
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
@@ -322,21 +323,26 @@ def _parquet_rows(batch: Any, first: int, name: str, records: list[Record], prob
             problems.append(problem("invalid_utf8", name, first + i, str(error)))
 
 
-def _load_hub(source: str, split: str, revision: str | None) -> Loaded:
+def _load_hub(source: str, split: str, subset: str | None, revision: str | None) -> Loaded:
     import datasets
 
     try:
-        rows = datasets.load_dataset(source, split=split, revision=revision)
+        part = {}
+        if subset is not None:
+            known = datasets.get_dataset_config_names(source, revision=revision)
+            part = {"name": subset} if subset in known else {"data_dir": subset}
+        rows = datasets.load_dataset(source, **part, split=split, revision=revision)
         records = tuple((row, dict(values)) for row, values in enumerate(rows, 1))
     # The library raises errors of many families (network, gated, renamed, unknown split); all mean the same to a user.
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = " ".join(lines[:_FIRST_LINES])
-        remedy = "Give a local file or folder, or check the id, the split and the network."
+        remedy = "Give a local file or folder, or check the id, the subset, the split and the network."
         text = f"no such local file, and the Hub gave: {reason} {remedy}"
         return Loaded((), "Hub", (problem("missing_file", source, 0, text),))
     problems = () if records else (problem("empty_file", source, 0, f"split {split!r} holds no row"),)
-    return Loaded((Part(source, len(records), records),), f"Hub data set, split {split!r}", problems)
+    container = f"Hub data set, {f'subset {subset!r}, ' if subset else ''}split {split!r}"
+    return Loaded((Part(source, len(records), records),), container, problems)
 
 
 def describe(value: Any) -> str:

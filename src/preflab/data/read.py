@@ -73,6 +73,7 @@ def read(
     source: str | Path,
     *,
     split: str = "train",
+    subset: str | None = None,
     revision: str | None = None,
     columns: Mapping[str, str] | None = None,
     kind: Kind | None = None,
@@ -82,6 +83,7 @@ def read(
     Args:
         source: a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, a folder of them, or a Hub id.
         split: split of a Hub data set, or of a folder whose files are named after splits.
+        subset: configuration of a Hub data set, or a folder inside it.
         revision: commit, tag or branch of a Hub data set.
         columns: our name of a field to the file's name of its column, where they differ.
         kind: what the rows must become; None takes what the columns say. `"sft"` on pairs takes the chosen responses.
@@ -90,7 +92,7 @@ def read(
         DataError: structural problems, all of them together.
         ConfigError: `columns` names an unknown field.
     """
-    dataset = scan(source, split=split, revision=revision, columns=columns, kind=kind)
+    dataset = scan(source, split=split, subset=subset, revision=revision, columns=columns, kind=kind)
     structural = [found for found in dataset.problems if found.structural]
     if structural:
         head = f"{dataset.source}: cannot be read, {len(structural)} problem(s) to mend in the data first:"
@@ -102,6 +104,7 @@ def scan(
     source: str | Path,
     *,
     split: str = "train",
+    subset: str | None = None,
     revision: str | None = None,
     columns: Mapping[str, str] | None = None,
     kind: Kind | None = None,
@@ -110,7 +113,7 @@ def scan(
     name = str(source)
     mapping = dict(columns or {})
     check_mapping(mapping)
-    loaded = files.load(name, split=split, revision=revision)
+    loaded = files.load(name, split=split, subset=subset, revision=revision)
     problems = list(loaded.problems)
     rows = [values for part in loaded.parts for _, values in part.records]
     if not rows:

@@ -1,11 +1,21 @@
 """The study file: one YAML document, decoded strictly; every error names file, line, key and the way out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
@@ -47,23 +57,40 @@ class ModelsConfig(Section):
     )
 
 
+class SourceConfig(Section):
+    """Where rows come from; the path alone stands for a source whose other keys keep their defaults."""
+
+    path: str = Field(description="file, folder, Hub id, or pocket:<name>")
+    subset: str | None = Field(None, description="configuration of a Hub data set, or a folder inside it")
+    split: str = Field("train", description="split of a Hub data set or of a folder with files named after splits")
+    revision: str | None = Field(None, description="revision of a Hub data set")
+
+
+def _source(value: Any) -> Any:
+    """Let a path stand for a source."""
+    if not isinstance(value, str | Mapping | SourceConfig):
+        raise ValueError("must be a path, a Hub id, or a mapping with a path")
+    return {"path": value} if isinstance(value, str) else value
+
+
+Source = Annotated[SourceConfig, BeforeValidator(_source, json_schema_input_type=str | SourceConfig)]
+HeldOut = Annotated[
+    Annotated[int, Field(ge=2), Tag("count")] | Annotated[Source, Tag("source")],
+    Discriminator(lambda value: "count" if isinstance(value, int | float) else "source"),
+]
+
+
 class DataConfig(Section):
     """Preference data and its splits."""
 
-    train: str = Field(description="file, folder, Hub id, or pocket:<name>")
-    validation: str | Annotated[int, Field(ge=2)] = Field(
-        64, description="a source, or how many prompts of train to hold out"
-    )
-    test: str | Annotated[int, Field(ge=2)] = Field(
-        128, description="a source, or how many prompts of train to hold out"
-    )
-    ood: str | None = Field(None, description="a source with prompts of another distribution")
+    train: Source = Field(description="a source")
+    validation: HeldOut = Field(64, description="a source, or how many prompts of train to hold out")
+    test: HeldOut = Field(128, description="a source, or how many prompts of train to hold out")
+    ood: Source | None = Field(None, description="a source with prompts of another distribution")
     kind: Literal["paired", "unpaired", "sft"] | None = Field(
         None, description="declare the format instead of detecting"
     )
     columns: dict[str, str] = Field(default_factory=dict, description="our column name: your column name")
-    split: str = Field("train", description="split of a Hub data set")
-    revision: str | None = Field(None, description="revision of a Hub data set")
     exclude: list[str] = Field(default_factory=list, description="row problems to leave out, for every method alike")
     template: Literal["auto", "chat", "plain", "none"] = Field("auto", description="how prompts become text")
     max_tokens: int = Field(512, ge=2, description="prompt and response together; responses are cut, and counted")
@@ -113,7 +140,7 @@ class TrainConfig(OptimizerConfig):
 class SftConfig(OptimizerConfig):
     """Supervised fine-tuning that makes the `sft` start point."""
 
-    data: str | None = Field(None, description="a source; default: the chosen responses of data.train")
+    data: Source | None = Field(None, description="a source; default: the chosen responses of data.train")
     learning_rate: float = Field(2e-5, gt=0)
     seeds: Literal[1, "per_seed"] = Field(1, description="one SFT per study, or one per seed")
 
@@ -307,7 +334,7 @@ def _plain(value: Any) -> Any:
 def _explain(error: Any, document: Any, source: str) -> str:
     """Turn one pydantic error into one sentence: `file:line key`, what must hold, what came, the way out."""
     loc = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith(("function-", "list[")))]
-    path = [p for p in loc if p not in ("str", "int", "float", "constrained-str", "literal['all']", "nullable")]
+    path = [p for p in loc if p not in ("str", "int", "float", "count", "source", "literal['all']", "nullable")]
     place, key = f"{source}{_line(document, path)}", ".".join(map(str, path))
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     if error["type"] in ("model_type", "dict_type"):
@@ -340,7 +367,12 @@ def _line(document: Any, path: Sequence[Any]) -> str:
 def _known_keys(path: Sequence[Any]) -> list[str]:
     section: Any = StudyConfig
     for part in path:
-        annotation = section.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), StudyConfig)
+        section = next(_sections_of(section.model_fields[part].annotation), StudyConfig)
     return list(section.model_fields)
+
+
+def _sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections_of(inner)

@@ -4,8 +4,9 @@ import importlib.util
 from pathlib import Path
 
 from preflab.core.errors import ConfigError, nearest
-from preflab.core.ids import digest_of, file_digest
+from preflab.core.ids import canonical_json, digest_of, file_digest
 from preflab.evals.rewards import Reward
+from preflab.studies.config import SourceConfig
 
 _POCKET = "pocket:"
 _REWARDS = ["pocket"]
@@ -20,13 +21,13 @@ def model_source(name: str) -> str:
     return str(model_path(name.removeprefix(_POCKET)))
 
 
-def data_source(name: str) -> str:
-    """Return the file of a pocket data set, or the name as it is (a file, folder or Hub id)."""
-    if not name.startswith(_POCKET):
-        return name
+def data_source(source: SourceConfig) -> SourceConfig:
+    """Return a source with the file of a pocket data set as its path, or as it is."""
+    if not source.path.startswith(_POCKET):
+        return source
     from preflab.pocket.assets import data_path
 
-    return str(data_path(name.removeprefix(_POCKET)))
+    return source.model_copy(update={"path": str(data_path(source.path.removeprefix(_POCKET)))})
 
 
 def reward(name: str | None) -> Reward | None:
@@ -52,11 +53,12 @@ def reward_digest(name: str | None) -> str:
     return digest_of(f"{p.relative_to(folder)} {file_digest(p)}" for p in sorted(folder.rglob("*.py")))
 
 
-def source_digest(source: str, revision: str | None) -> str:
-    """Return what identifies the content of a data source: file hashes, or Hub id and revision."""
-    path = Path(source)
+def source_digest(source: SourceConfig) -> str:
+    """Return what identifies the content of a data source: file hashes and split, or what the Hub is asked for."""
+    path = Path(source.path).expanduser()
     if path.is_file():
         return file_digest(path)
     if path.is_dir():
-        return digest_of(f"{p.relative_to(path)} {file_digest(p)}" for p in sorted(path.rglob("*")) if p.is_file())
-    return f"hub:{source}@{revision}"
+        files = (f"{p.relative_to(path)} {file_digest(p)}" for p in sorted(path.rglob("*")) if p.is_file())
+        return digest_of([*files, source.split])
+    return "hub:" + canonical_json(source.model_dump())

@@ -118,7 +118,7 @@ def _spec(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, mismatched: b
     params |= {k: getattr(data, k) for k in ("validation", "test") if isinstance(getattr(data, k), int)}
     params |= {"sizes": list(config.sizes) if mismatched else [], "mismatched": mismatched}
     params |= {"sft": "sft" in config.starts}
-    inputs = {name: source_digest(source, data.revision) for name, source in sources(config).items()}
+    inputs = {name: source_digest(source) for name, source in sources(config).items()}
     return StageSpec("data", _VERSION, params, {**inputs, "tokenizer": tokenizer_digest(tokenizer)}, {})
 
 

@@ -14,7 +14,7 @@ from preflab.data.problems import Problem
 from preflab.data.read import Dataset, read
 from preflab.data.split import split_by_prompt
 from preflab.data.tokens import TokenSettings
-from preflab.studies.config import StudyConfig
+from preflab.studies.config import SourceConfig, StudyConfig
 from preflab.studies.names import data_source
 from preflab.train.source import nested_order
 
@@ -29,7 +29,7 @@ class Splits(NamedTuple):
     excluded: tuple[Problem, ...]
 
 
-def sources(config: StudyConfig) -> dict[str, str]:
+def sources(config: StudyConfig) -> dict[str, SourceConfig]:
     """Return split name to source, for every split that has a source of its own."""
     named = {
         "train": config.data.train,
@@ -38,7 +38,7 @@ def sources(config: StudyConfig) -> dict[str, str]:
         "ood": config.data.ood,
         "sft": config.sft.data if "sft" in config.starts else None,
     }
-    return {name: data_source(source) for name, source in named.items() if isinstance(source, str)}
+    return {name: data_source(source) for name, source in named.items() if isinstance(source, SourceConfig)}
 
 
 def make_splits(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, settings: TokenSettings) -> Splits:
@@ -77,13 +77,14 @@ def make_splits(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, setting
     return Splits({name: _ordered(config, name, rows) for name, rows in splits.items()}, datasets, tuple(excluded))
 
 
-def _read(config: StudyConfig, name: str, source: str) -> Dataset:
+def _read(config: StudyConfig, name: str, source: SourceConfig) -> Dataset:
     data = config.data
     declared = name != "sft"  # `columns` and `kind` describe the preference data
     return read(
-        source,
-        split=data.split,
-        revision=data.revision,
+        source.path,
+        split=source.split,
+        subset=source.subset,
+        revision=source.revision,
         columns=data.columns if declared else None,
         kind=data.kind if declared else None,
     )
