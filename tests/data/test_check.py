@@ -111,6 +111,12 @@ def test_control_tokens_in_raw_prompts_are_meant_under_template_none(write, toke
     assert [(p.row, p.code) for p in found] == [(2, "control_tokens")]
 
 
+def test_a_split_that_is_another_split_is_told_so_instead_of_how_to_empty_it(write):
+    data = read(write(pairs(SOUND, ("Other?", "A", "B"))))
+    with pytest.raises(DataError, match="No row would be left without them; name another file"):
+        exclude(data, check(data, others={"train": data}), [])
+
+
 def test_a_prompt_in_two_splits_is_found_whatever_its_case_and_spacing(write):
     train = read(write(pairs(("Why is it?", "A", "B"), ("Other", "A", "B"), ("Third\nline", "A", "B")), "train.jsonl"))
     test = read(write([{"prompt": [user("why  is it? ")], "chosen": "C", "rejected": "D"}], "test.jsonl"))

@@ -90,9 +90,9 @@ def exclude(dataset: Dataset, problems: Iterable[Problem], codes: Sequence[str])
         raise DataError(f"{dataset.source}: {len(structural)} problem(s) to mend first:\n{listing(structural)}")
     out = {(found.file, found.row) for found in problems if found.code in codes}
     left = [found for found in problems if (found.file, found.row) not in out]
-    if left:
-        raise DataError(_undeclared(dataset, left, codes))
     kept = tuple(example for example in dataset.examples if dataset.where(example.row) not in out)
+    if left:
+        raise DataError(_undeclared(dataset, left, codes, len(kept)))
     if not kept:
         raise DataError(f"{dataset.source}: data.exclude leaves no row of {len(dataset.examples)}")
     rest = dataclasses.replace(dataset, examples=kept, problems=())
@@ -109,13 +109,15 @@ def _check_codes(codes: Sequence[str]) -> None:
             raise ConfigError(f"data.exclude: unknown code {code!r}. {nearest(code, list(ROW_CODES))}")
 
 
-def _undeclared(dataset: Dataset, left: Sequence[Problem], codes: Sequence[str]) -> str:
+def _undeclared(dataset: Dataset, left: Sequence[Problem], codes: Sequence[str], n_kept: int) -> str:
     n_rows = len({(found.file, found.row) for found in left})
+    head = f"{dataset.source}: {n_rows} row(s) have problems:\n{rows_by_code(left)}\n"
+    if n_rows == n_kept:
+        same = any(found.code == "prompt_in_two_splits" for found in left)
+        hint = "name another file: this one holds another split's prompts" if same else "mend the file"
+        return f"{head}No row would be left without them; {hint}."
     line = exclude_line([*codes, *(found.code for found in left)])
-    return (
-        f"{dataset.source}: {n_rows} row(s) have problems:\n{rows_by_code(left)}\n"
-        f"Mend them, or leave them out for every method alike by writing in the study file:\n  {line}"
-    )
+    return f"{head}Mend them, or leave them out for every method alike by writing in the study file:\n  {line}"
 
 
 def _sides(example: Example) -> list[tuple[str, str]]:
