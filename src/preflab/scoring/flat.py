@@ -111,51 +111,56 @@ def flatten(rows: Sequence[TokenRow], roles: Sequence[str], device: str | torch.
         ValueError: no row has any of the roles.
     """
     keys: list[ResponseKey] = []
-    ids: list[NDArray[np.int64]] = []
-    positions: list[NDArray[np.int64]] = []
-    segments: list[NDArray[np.int64]] = []
-    predictors: list[NDArray[np.int64]] = []
-    row_lengths: list[int] = []
-    start = 0
+    parts: list[_FlatRow] = []
     for number, row in enumerate(rows):
         present = [role for role in roles if role in row.responses]
-        if not present:
-            continue
-        p = len(row.prompt)
-        ids.append(row.prompt)
-        positions.append(np.arange(p))
-        segments.append(np.full(p, PROMPT))
-        offset = start + p
-        for branch, role in enumerate(present, start=1):
-            response = row.responses[role]
-            n = len(response)
-            keys.append(ResponseKey(number, role))
-            ids.append(response)
-            positions.append(np.arange(p, p + n))
-            segments.append(np.full(n, branch))
-            # The last prompt token predicts the first token of every response.
-            predictors.append(np.concatenate([[start + p - 1], np.arange(offset, offset + n - 1)]))
-            offset += n
-        row_lengths.append(offset - start)
-        start = offset
+        if present:
+            keys.extend(ResponseKey(number, role) for role in present)
+            parts.append(_lay(row, present, start=sum(len(part.ids) for part in parts)))
     if not keys:
         raise ValueError(f"no row of the batch has any of the roles {list(roles)}")
     targets = [rows[key.row].responses[key.role] for key in keys]
     lengths = np.array([len(t) for t in targets])
 
-    def tensor(parts: Sequence[NDArray[np.int64]]) -> Tensor:
-        return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
+    def tensor(arrays: Sequence[NDArray[np.int64]]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays).astype(np.int64)).to(device)
 
-    position_T, segment_T = tensor(positions), tensor(segments)
+    position_T, segment_T = tensor([part.positions for part in parts]), tensor([part.segments for part in parts])
     return FlatBatch(
-        input_ids=tensor(ids)[None],
+        input_ids=tensor([part.ids for part in parts])[None],
         position_ids=position_T[None],
-        layout=_fold(row_lengths, segment_T, position_T),
-        predictor_C=tensor(predictors),
+        layout=_fold([len(part.ids) for part in parts], segment_T, position_T),
+        predictor_C=tensor([part.predictors for part in parts]),
         target_C=tensor(targets),
         response_C=tensor([np.repeat(np.arange(len(keys)), lengths)]),
         responses=tuple(keys),
         length=torch.from_numpy(lengths.astype(np.float32)).to(device),
+    )
+
+
+class _FlatRow(NamedTuple):
+    """One row laid out flat: arrays over its tokens, and the flat index of the predictor of each completion token."""
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    predictors: NDArray[np.int64]
+
+
+def _lay(row: TokenRow, present: Sequence[str], start: int) -> _FlatRow:
+    """Lay a row out from flat index `start`: its prompt once, then each response at the positions behind it."""
+    n_prompt = len(row.prompt)
+    responses = [row.responses[role] for role in present]
+    lengths = [len(response) for response in responses]
+    offsets = start + n_prompt + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return _FlatRow(
+        ids=np.concatenate([row.prompt, *responses]),
+        positions=np.concatenate([np.arange(n_prompt), *(np.arange(n_prompt, n_prompt + n) for n in lengths)]),
+        segments=np.repeat([PROMPT, *range(1, len(responses) + 1)], [n_prompt, *lengths]),
+        # The last prompt token predicts the first token of every response.
+        predictors=np.concatenate(
+            [[start + n_prompt - 1, *range(o, o + n - 1)] for o, n in zip(offsets, lengths, strict=True)]
+        ),
     )
 
 
