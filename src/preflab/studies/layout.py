@@ -76,7 +76,7 @@ class Layout:
         work = Work(
             train_tokens=rows * config.epochs * self._tokens("sft", ("chosen",)), score_tokens=self._monitor_tokens()
         )
-        return self._stage("sft", f"SFT of base, seed {seed}", params, inputs, (), work, "sft")
+        return self._stage(self._spec("sft", params, inputs), f"SFT of base, seed {seed}", (), work, "sft")
 
     def reference(self, start: str, seed: int | None) -> Stage:
         """Return the stage that scores everything the study asks of a start point, once."""
@@ -89,8 +89,8 @@ class Layout:
         inputs = {"start": self._start_id(start, seed), "data": self.data_id}
         needs = (self.sft(seed).id,) if start == "sft" and seed is not None else ()
         label = f"reference log-probs of {_start_label(start, seed)}"
-        params = {"scored": [list(entry) for entry in scored]}
-        return self._stage("reference", label, params, inputs, needs, Work(score_tokens=tokens), start, sft_seed=seed)
+        spec = self._spec("reference", {"scored": [list(entry) for entry in scored]}, inputs)
+        return self._stage(spec, label, needs, Work(score_tokens=tokens), start, sft_seed=seed)
 
     def train(self, cell: Cell) -> Stage:
         """Return the stage that trains one cell."""
@@ -117,7 +117,8 @@ class Layout:
             score_tokens=self._monitor_tokens(),
         )
         needs = (self.reference(cell.start, seed).id,)
-        return self._stage("train", cell.label, params, inputs, needs, work, cell.start, cell=cell, sft_seed=seed)
+        spec = self._spec("train", params, inputs)
+        return self._stage(spec, cell.label, needs, work, cell.start, cell=cell, sft_seed=seed)
 
     def validate(self, train: Stage) -> Stage:
         """Return the stage that scores a cell on validation, for selection among settings."""
@@ -130,9 +131,8 @@ class Layout:
             prompts = self._n_prompts("validation") * self.data.info["mean_tokens"]["validation"]["prompt"]
             work = Work(score_tokens=prompts, generate_tokens=self._new_tokens("validation"))
         inputs = {"train": train.id, "rows": str(self.data.info["digest"]["validation"])}
-        return self._stage(
-            "validate", f"validation of {train.label}", params, inputs, (train.id,), work, train.start, **_of(train)
-        )
+        spec = self._spec("validate", params, inputs)
+        return self._stage(spec, f"validation of {train.label}", (train.id,), work, train.start, **_of(train))
 
     def evaluate(self, train: Stage) -> Stage:
         """Return the stage that scores a final cell on the test and out-of-distribution splits."""
@@ -169,14 +169,21 @@ class Layout:
             score_tokens=scored + answers * (3 * prompt + 2 * response),
             generate_tokens=sum(map(self._new_tokens, splits)),
         )
-        return self._stage("evaluate", label, params, {**inputs, **rows}, needs, work, start, **_of(of))
+        return self._stage(self._spec("evaluate", params, {**inputs, **rows}), label, needs, work, start, **_of(of))
+
+    def _spec(self, kind: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> StageSpec:
+        numeric = {
+            "device": self.bench.device,
+            "dtype": self.bench.dtype,
+            "threads": self.config.numeric.threads,
+            "token_budget": self.token_budget,
+        }
+        return StageSpec(kind, VERSIONS[kind], params, inputs, numeric)
 
     def _stage(
         self,
-        kind: Any,
+        spec: StageSpec,
         label: str,
-        params: Mapping[str, Any],
-        inputs: Mapping[str, str],
         needs: tuple[str, ...],
         work: Work,
         start: str,
@@ -185,16 +192,8 @@ class Layout:
         sft_seed: int | None = None,
         train: StageSpec | None = None,
     ) -> Stage:
-        numeric = {
-            "device": self.bench.device,
-            "dtype": self.bench.dtype,
-            "threads": self.config.numeric.threads,
-            "token_budget": self.token_budget,
-        }
-        spec = StageSpec(kind, VERSIONS[kind], params, inputs, numeric)
-        sft = self.sft(sft_seed).spec if start == "sft" and sft_seed is not None and kind != "sft" else None
+        sft = self.sft(sft_seed).spec if start == "sft" and sft_seed is not None and spec.stage != "sft" else None
         return Stage(
-            kind=kind,
             label=label,
             spec=spec,
             needs=needs,

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
-
-Kind = Literal["sft", "reference", "train", "validate", "evaluate"]
 
 VERSIONS: Mapping[str, int] = {"sft": 1, "reference": 1, "train": 1, "validate": 1, "evaluate": 1}
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
@@ -30,7 +27,6 @@ class Stage:
     """One node of the study's graph.
 
     Args:
-        kind: what it does.
         label: for people.
         spec: what it is made from; its id names the artefact.
         needs: ids of the stages whose artefacts it reads.
@@ -43,7 +39,6 @@ class Stage:
         train: spec of the training stage whose cell is validated or evaluated.
     """
 
-    kind: Kind
     label: str
     spec: StageSpec
     needs: tuple[str, ...]
@@ -54,6 +49,11 @@ class Stage:
     sft: StageSpec | None = None
     train: StageSpec | None = None
     method: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it does: `sft`, `reference`, `train`, `validate` or `evaluate`."""
+        return self.spec.stage
 
     @property
     def id(self) -> str:
