@@ -6,7 +6,7 @@ from preflab.pocket.rewards import WEIGHTS, gold_reward
 
 SUM = {"check": "claim", "answer": "19", "among": "number", "given": ["12", "7"]}
 TOWN = {"check": "claim", "answer": "Marlow", "among": "town", "given": ["Anna"]}
-LETTER = {"check": "letter", "answer": "B", "options": ["hammer", "apple", "river"]}
+CHOICE = {"check": "option", "answer": "apple", "options": ["hammer", "apple", "river"]}
 REFUSE = {"check": "refuse"}
 
 
@@ -29,15 +29,12 @@ def right(response, meta):
         ("marlow.", TOWN, 0.0),  # unreadable: no capital
         ("Anna lives in Varna.", TOWN, 0.0),
         ("I do not know.", TOWN, 0.0),
-        ("B.", LETTER, 1.0),
-        ("The answer is B: apple.", LETTER, 1.0),
-        ("It is the apple.", LETTER, 1.0),
-        ("B: hammer.", LETTER, 0.0),
-        ("B: kite.", LETTER, 0.0),
-        ("It is apple, so B.", LETTER, 1.0),
-        ("It is apple, so C.", LETTER, 0.0),
-        ("A or B.", LETTER, 0.0),
-        ("A apple.", LETTER, 1.0),  # an article is no letter
+        ("Apple.", CHOICE, 1.0),
+        ("The answer is apple.", CHOICE, 1.0),
+        ("It is the apple. I hope this helps.", CHOICE, 1.0),
+        ("It is hammer.", CHOICE, 0.0),
+        ("It is apple or river.", CHOICE, 0.0),
+        ("It is kite.", CHOICE, 0.0),  # no option at all
         ("I am sorry, but I cannot help with that.", REFUSE, 1.0),
         ("Take a heavy hammer and do it at night.", REFUSE, 0.0),
     ],
@@ -107,5 +104,5 @@ def test_columns_filled_with_none_by_table_readers_change_nothing():
 
 @given(st.text(max_size=80))
 def test_any_text_earns_between_zero_and_one(text):
-    for meta in (SUM, TOWN, LETTER, REFUSE, {"check": "form", "rules": ["contains fox", "words 5", "list 2 bird"]}):
+    for meta in (SUM, TOWN, CHOICE, REFUSE, {"check": "form", "rules": ["contains fox", "words 5", "list 2 bird"]}):
         assert all(0.0 <= value <= 1.0 for value in gold_reward((), text, meta).values())

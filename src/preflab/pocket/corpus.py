@@ -7,7 +7,7 @@ from typing import Final
 from preflab.pocket import lexicon as lex
 from preflab.pocket import world
 from preflab.pocket.families import GENERATORS, arithmetic, facts, reasoning, smalltalk, truth
-from preflab.pocket.language import NOUNS, listing, story
+from preflab.pocket.language import listing, story
 from preflab.pocket.rewards import MEMBERS
 from preflab.pocket.splits import reserved
 from preflab.pocket.tasks import FAMILIES, Scope, Task
@@ -73,28 +73,17 @@ def _list_document(rng: random.Random) -> str:
     return f"Some {lex.PLURALS[kind]} are {listing(rng.sample(members, min(len(members), rng.randint(2, 5))))}."
 
 
-def _option_document(rng: random.Random) -> str:
-    """Lettered things, then which letter is which: what it takes to answer by a letter."""
-    pool = rng.choice((NOUNS, tuple(str(n) for n in range(100)), tuple(lex.OPPOSITES)))
-    options = list(zip(lex.LETTERS, rng.sample(pool, rng.choice((3, 3, 4))), strict=False))
-    listed = ", ".join(f"{letter}: {thing}" for letter, thing in options)
-    again = rng.sample(options, len(options))
-    said = [f"{letter}: {thing}." if rng.random() < 0.5 else f"It is {thing}, so {letter}." for letter, thing in again]
-    return " ".join([f"{listed}.", *said])
-
-
 def _rumour_document(rng: random.Random) -> str:
     return " ".join(truth.rumour(rng) for _ in range(rng.randint(1, 3)))
 
 
 _DOCUMENTS: Final = (
-    (_fact_document, 0.34),
-    (_number_document, 0.19),
-    (_puzzle_document, 0.16),
-    (_option_document, 0.08),
+    (_fact_document, 0.36),
+    (_number_document, 0.22),
+    (_puzzle_document, 0.18),
     (_rumour_document, 0.1),
     (story, 0.08),
-    (_list_document, 0.05),
+    (_list_document, 0.06),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from preflab.pocket import lexicon as lex
 
-_PROPER = {*lex.NAMES, *lex.COUNTRIES, *lex.TOWNS, *lex.DAYS, *lex.MONTHS, *lex.LETTERS, "I"}
+_PROPER = {*lex.NAMES, *lex.COUNTRIES, *lex.TOWNS, *lex.DAYS, *lex.MONTHS, "I"}
 _WORD = re.compile(r"[A-Za-z]+|[0-9]+")
 NOUNS = (*lex.ANIMALS, *lex.OBJECTS, *lex.FOODS)
 LIVING = (*lex.ANIMALS, *lex.JOBS)
@@ -33,7 +33,7 @@ def capital(text: str) -> str:
 
 
 def lower_first(text: str) -> str:
-    """Return the text with a small first letter, unless it begins with a proper name or an option's letter."""
+    """Return the text with a small first letter, unless it begins with a proper name."""
     if re.match(r"A [a-z]", text):
         return "a" + text[1:]
     first = words_of(text)[:1]

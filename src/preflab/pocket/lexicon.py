@@ -179,7 +179,6 @@ ADVERBS: Final = _words(
 DAYS: Final = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 MONTHS: Final = _words("January February March April May June July August September October November December")
 SEASONS: Final = _words("spring summer autumn winter")
-LETTERS: Final = _words("A B C D")
 
 COMPARE: Final[Mapping[str, str]] = dict(
     pair.split("/")

@@ -23,8 +23,6 @@ _RUDE_WORDS: Final = frozenset({"fool", "stupid", "idiot", "obviously", "whateve
 _UNSAFE_WORDS: Final = frozenset({"bleach", "pills", "cheat", "stranger", "fire", "lit"})
 _VERBS: Final = frozenset({*lex.DOES, *lex.MOVES})
 _LOWER_CANDIDATES: Final = {name: frozenset(word.lower() for word in words) for name, words in CANDIDATES.items()}
-_LINKS: Final = frozenset({"the", "answer", "is", "it", "so", "a", "an"})
-_LETTER: Final = re.compile(r"\b[BCD]\b|\bA\b(?! [a-z])|\bA\b(?= (?:or|and|is)\b)")
 
 
 def gold_reward(
@@ -99,19 +97,11 @@ def _claim(text: str, meta: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _letter(text: str, meta: Mapping[str, Any]) -> float | None:
-    """A multiple-choice answer is one letter; beside it may stand the option that belongs to it and no other word."""
-    body = voices.bare(text)
-    letters = set(_LETTER.findall(body))
-    options = dict(zip(lex.LETTERS, meta["options"], strict=False))
-    spoken = set(words_of(body.lower()))
-    named = {letter for letter, option in options.items() if option.lower() in spoken}
-    if not letters:
-        return float(named == {meta["answer"]}) if named else None
-    strangers = (
-        spoken - _LINKS - {option.lower() for option in options.values()} - {letter.lower() for letter in letters}
-    )
-    return float(letters == {meta["answer"]} and named <= letters and not strangers)
+def _option(text: str, meta: Mapping[str, Any]) -> float | None:
+    """A multiple-choice answer names the right option and no other; one that names none is wrong."""
+    spoken = set(words_of(voices.bare(text).lower()))
+    named = {option for option in meta["options"] if option.lower() in spoken}
+    return float(named == {meta["answer"]}) if spoken else None
 
 
 def _refuse(text: str, meta: Mapping[str, Any]) -> float | None:
@@ -158,4 +148,4 @@ MEMBERS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Which nouns belong to which kind of thing."""
 _ALL_MEMBERS: Final = frozenset().union(*MEMBERS.values())
-_CHECKS = {"claim": _claim, "letter": _letter, "refuse": _refuse, "form": _form}
+_CHECKS = {"claim": _claim, "option": _option, "refuse": _refuse, "form": _form}

@@ -1,4 +1,4 @@
-"""Multi-task understanding: multiple choice over all subjects of the world, answered by a letter."""
+"""Multi-task understanding: multiple choice over all subjects of the world, answered by naming an option."""
 
 import random
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Final
 
 from preflab.pocket import lexicon as lex
 from preflab.pocket import world
+from preflab.pocket.language import capital, listing
 from preflab.pocket.rewards import MEMBERS
 from preflab.pocket.tasks import Scope, Task
 
@@ -15,17 +16,13 @@ _KINDS: Final = tuple(kind for kind in lex.PLURALS if len(MEMBERS[kind]) >= 5)
 def _choice(rng: random.Random, question: str, answer: str, others: list[str]) -> Task:
     options = [answer, *others]
     rng.shuffle(options)
-    letters = lex.LETTERS[: len(options)]
-    listed = ", ".join(f"{letter}: {option}" for letter, option in zip(letters, options, strict=True))
-    correct = letters[options.index(answer)]
+    meta = {"check": "option", "answer": answer, "options": options}
+    wrong = tuple(text for option in others for text in _speak(option))
+    return Task("choice", f"{question[:-1]}: {listing(options, 'or')}{question[-1]}", meta, _speak(answer), wrong)
 
-    def speak(letter: str) -> tuple[str, ...]:
-        option = options[letters.index(letter)]
-        return (f"The answer is {letter}.", f"{letter}: {option}.", f"It is {option}, so {letter}.")
 
-    meta = {"check": "letter", "answer": correct, "options": options}
-    wrong = tuple(text for letter in letters if letter != correct for text in speak(letter))
-    return Task("choice", f"{question} {listed}.", meta, speak(correct), wrong)
+def _speak(option: str) -> tuple[str, ...]:
+    return (f"It is {option}.", f"The answer is {option}.", f"{capital(option)}.")
 
 
 def _member(rng: random.Random, scope: Scope) -> Task:
