@@ -4,12 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tiny import CONFIGS, random_rows, tiny_model
-from transformers import AutoModelForCausalLM, MambaConfig, MixtralConfig
+from transformers import AutoModelForCausalLM, BloomConfig, GPTJConfig, MambaConfig, MixtralConfig
 
 from preflab.core.errors import RunError
+from preflab.data.examples import TokenRow
 from preflab.models.load import load_model
 from preflab.scoring.flat import fill, flatten, n_tokens
-from preflab.scoring.logps import prove, score, separate_logps, token_logps, totals
+from preflab.scoring.logps import prove, score, separate_logps, shares_prompts, token_logps, totals
 
 ROLES = ("chosen", "rejected", "mismatched")
 
@@ -99,14 +100,47 @@ def test_micro_batches_hold_every_row_once_within_the_budget(n, budget, seed):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_supported_architectures_are_proven(name):
-    prove(tiny_model(name, dtype=torch.float32))
+def test_supported_architectures_share_prompts(name):
+    model = tiny_model(name, dtype=torch.float32)
+    prove(model)
+    assert shares_prompts(model)
 
 
-def test_recurrent_layers_are_refused():
-    config = MambaConfig(vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=4)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with pytest.raises(RunError, match="0 of 2 layers are attention"):
+SEPARATE = {
+    "recurrent": MambaConfig(vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=4),
+    "biases by distance": BloomConfig(vocab_size=61, hidden_size=16, n_layer=2, n_head=2),
+    "attention of its own": GPTJConfig(vocab_size=61, n_embd=16, n_layer=2, n_head=2, rotary_dim=4, n_positions=64),
+}
+
+
+@pytest.mark.parametrize("name", SEPARATE)
+def test_what_cannot_share_prompts_runs_on_rows_of_its_own(name):
+    model = AutoModelForCausalLM.from_config(SEPARATE[name]).eval()
+    prove(model)
+    assert not shares_prompts(model)
+    rows = random_rows(5, roles=ROLES)
+    batch = flatten(rows, ROLES)
+    own = [separate_logps(model, rows[k.row].prompt, rows[k.row].responses[k.role]) for k in batch.responses]
+    torch.testing.assert_close(token_logps(model, batch), torch.cat(own), atol=1e-4, rtol=1e-4)
+
+
+def test_both_layouts_give_the_same_gradients():
+    rows = [*random_rows(4)[1:], TokenRow(9, np.array([3, 4]), {"rejected": np.array([5, 6, 7])})]
+    gradients = []
+    for shares in (True, False):
+        model = tiny_model()
+        model.get_decoder().shares_prompts = shares
+        batch = flatten(rows, ("chosen", "rejected"))
+        (totals(token_logps(model, batch), batch) * torch.linspace(-1, 2, 7, dtype=torch.float64)).sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for shared, separate in zip(*gradients, strict=True):
+        torch.testing.assert_close(shared, separate, atol=1e-10, rtol=1e-10)
+
+
+def test_a_head_that_is_not_understood_is_refused(monkeypatch):
+    model = tiny_model()
+    monkeypatch.setattr("preflab.scoring.logps._chunk_logps", lambda model, hidden, target: hidden.sum(-1))
+    with pytest.raises(RunError, match="log-probs differ from the model's own"):
         prove(model)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from preflab.data.examples import TokenRow
 
@@ -181,6 +182,38 @@ def _fold(row_lengths: Sequence[int], segment_T: Tensor, position_T: Tensor) -> 
         scatter_T=torch.from_numpy(scatter.astype(np.int64)).to(device),
         segment_NL=torch.where(real_NL, segment_T[gather_NL], -1),
         position_NL=position_T[gather_NL],
+    )
+
+
+class SeparateRows(NamedTuple):
+    """One padded row per response, prompt and response, for models that cannot share prompts."""
+
+    input_ids: Tensor
+    """int64 `[response, longest]`, padded on the right with token 0."""
+    attention_mask: Tensor
+    """int64 `[response, longest]`, 1 at tokens."""
+    predictor_C: Tensor
+    """Index into the flattened rows of the hidden state that predicts each completion token, int64 `[C]`."""
+
+
+def separate_rows(batch: FlatBatch) -> SeparateRows:
+    """Unfold a flat batch; completion tokens keep their order."""
+    layout, rows = batch.layout, []
+    n_row, branch, previous = -1, 0, -1
+    for key in batch.responses:
+        n_row, branch = (n_row, branch + 1) if key.row == previous else (n_row + 1, 1)
+        previous = key.row
+        segment = layout.segment_NL[n_row]
+        rows.append(batch.input_ids[0, layout.gather_NL[n_row, (segment == PROMPT) | (segment == branch)]])
+    input_ids = pad_sequence(rows, batch_first=True)
+    ends = [input_ids.shape[1] * i + len(row) - 1 for i, row in enumerate(rows)]
+    lengths = batch.length.long().tolist()
+    return SeparateRows(
+        input_ids,
+        attention_mask=pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
+        predictor_C=torch.cat(
+            [torch.arange(end - n, end, device=input_ids.device) for end, n in zip(ends, lengths, strict=True)]
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from preflab.core.errors import RunError
 from preflab.data.examples import TokenRow
 from preflab.scoring.attention import flat_rows
-from preflab.scoring.flat import FlatBatch, fill, flatten
+from preflab.scoring.flat import FlatBatch, fill, flatten, separate_rows
 
 _CHUNK_FLOATS = 2**26
 """Logits that may be alive at once, in float32 elements (256 MiB)."""
@@ -25,17 +25,10 @@ def token_logps(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
     """Return the log-prob of every completion token, float32 (float64 for a float64 model) `[C]`, nats.
 
     Hidden states of completion positions reach the head in chunks; with gradients on and more than one chunk, a chunk's
-    logits are computed again in the backward pass instead of being kept.
+    logits are computed again in the backward pass instead of being kept. A model that `prove` found unable to share
+    prompts runs on one padded row per response instead.
     """
-    with flat_rows(model):
-        hidden = model.get_decoder()(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=None,
-            use_cache=False,
-            layout=batch.layout,
-        ).last_hidden_state[0]
-    hidden_CH = hidden.index_select(0, batch.predictor_C)
+    hidden_CH = _flat_hidden(model, batch) if shares_prompts(model) else _separate_hidden(model, batch)
     size = max(1, _CHUNK_FLOATS // model.config.vocab_size)
     chunks = list(zip(hidden_CH.split(size), batch.target_C.split(size), strict=True))
     if len(chunks) > 1 and torch.is_grad_enabled():
@@ -90,13 +83,37 @@ def score(
 
 @torch.no_grad()
 def prove(model: PreTrainedModel) -> None:
-    """Check on a small batch that flat rows give the log-probs of separate rows through the model's own forward.
+    """Decide on a small batch how a model's rows are laid out: what must come out is its own forward's log-probs.
 
-    It runs once for every loaded model and catches what no list of architectures could: recurrent layers, odd position
-    schemes, unknown attention arguments, a head with a scale of its own.
+    Flat rows with shared prompts are used where they give those. Where they do not (recurrent layers, odd position
+    schemes, attention that does not go through transformers' interface) every response becomes a padded row of its own.
+    It runs for every loaded model and catches what no list of architectures could.
 
     Raises:
-        RunError: the architecture is not supported by the flat layout.
+        RunError: neither layout gives the model's own log-probs, as with a head that has a scale of its own.
+    """
+    model.get_decoder().shares_prompts = True
+    try:
+        _check_layout(model)
+    except RunError as flat:
+        model.get_decoder().shares_prompts = False
+        try:
+            _check_layout(model)
+        except RunError as separate:
+            raise RunError(f"{flat} On separate rows: {separate}") from separate
+
+
+def shares_prompts(model: PreTrainedModel) -> bool:
+    """Return whether the responses of a row share one copy of its prompt; true until `prove` has found otherwise."""
+    return bool(getattr(model.get_decoder(), "shares_prompts", True))
+
+
+@torch.no_grad()
+def _check_layout(model: PreTrainedModel) -> None:
+    """Compare a small batch with the model's own forward.
+
+    Raises:
+        RunError: it does not run, skips layers, or gives other log-probs.
     """
     generator = np.random.default_rng(0)
 
@@ -108,24 +125,19 @@ def prove(model: PreTrainedModel) -> None:
         for i, (p, c, r) in enumerate([(7, 5, 9), (3, 8, 2)])
     ]
     batch = flatten(rows, ("chosen", "rejected"), next(model.parameters()).device)
+    own = torch.cat([separate_logps(model, rows[k.row].prompt, rows[k.row].responses[k.role]) for k in batch.responses])
     try:
-        flat = token_logps(model, batch)
-    except (TypeError, AttributeError, RuntimeError) as error:
-        raise RunError(f"{type(model).__name__}: flat rows do not run on this architecture ({error}).") from error
-    if batch.layout.n_calls != model.config.num_hidden_layers:
+        found = token_logps(model, batch)
+    except (TypeError, AttributeError, RuntimeError, IndexError, ValueError) as error:
+        raise RunError(f"{type(model).__name__} does not run in this layout ({error}).") from error
+    if shares_prompts(model) and batch.layout.n_calls != model.config.num_hidden_layers:
         raise RunError(
             f"{type(model).__name__}: {batch.layout.n_calls} of {model.config.num_hidden_layers} layers are attention "
-            "layers; recurrent and hybrid architectures cannot share prompts and are refused rather than mis-run."
+            "layers that can share prompts."
         )
-    separate = torch.cat(
-        [separate_logps(model, rows[k.row].prompt, rows[k.row].responses[k.role]) for k in batch.responses]
-    )
-    gap = float((flat - separate).abs().max())
-    if not gap <= _TOLERANCE.get(model.dtype, 0.5) * (1 + float(separate.abs().max())):
-        raise RunError(
-            f"{type(model).__name__}: log-probs on flat rows differ from separate rows by {gap:.2g} nats per token; "
-            "this architecture cannot share prompts and is refused rather than mis-run."
-        )
+    gap = float((found - own).abs().max())
+    if not gap <= _TOLERANCE.get(model.dtype, 0.5) * (1 + float(own.abs().max())):
+        raise RunError(f"{type(model).__name__}: log-probs differ from the model's own by {gap:.2g} nats per token.")
 
 
 @torch.no_grad()
@@ -135,6 +147,28 @@ def separate_logps(model: PreTrainedModel, prompt: NDArray[np.int64], response: 
     logits = model(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 : -1]
     upcast = logits if logits.dtype == torch.float64 else logits.float()
     return upcast.log_softmax(-1).gather(-1, ids[len(prompt) :, None])[:, 0]
+
+
+def _flat_hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the hidden states that predict the completion tokens, `[C, hidden]`, from one flat row."""
+    with flat_rows(model):
+        hidden = model.get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=None,
+            use_cache=False,
+            layout=batch.layout,
+        ).last_hidden_state[0]
+    return hidden.index_select(0, batch.predictor_C)
+
+
+def _separate_hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the same from one row per response, padded on the right, where a causal model never looks."""
+    rows = separate_rows(batch)
+    hidden = model.get_decoder()(
+        input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
+    ).last_hidden_state
+    return hidden.flatten(0, 1).index_select(0, rows.predictor_C)
 
 
 def _chunk_logps(model: PreTrainedModel, hidden_CH: Tensor, target_C: Tensor) -> Tensor:

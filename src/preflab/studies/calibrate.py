@@ -19,7 +19,7 @@ from preflab.methods import DPO
 from preflab.models.adapters import LoraSettings, add_lora, decoder_of
 from preflab.models.load import load_model, quiet, weights_digest
 from preflab.sampling.generate import GenerationSettings, generate
-from preflab.scoring.logps import score
+from preflab.scoring.logps import prove, score, shares_prompts
 from preflab.store.artefacts import write_json
 from preflab.studies.config import LoraConfig
 from preflab.studies.workers import clean_context
@@ -39,12 +39,14 @@ class Speed:
         score: flat tokens per second through a forward.
         generate: new tokens per second, decoding a whole batch after its prompts were read (those count as scored).
         load_s: seconds to load the model.
+        shares_prompts: whether the responses of a row share one copy of its prompt on this model.
     """
 
     train: float
     score: float
     generate: float
     load_s: float
+    shares_prompts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Probe:
 def measure(probe: Probe, cache: Path) -> Speed:
     """Return the speed of this machine on this model, probing it for a few seconds when it is not known."""
     key = {
+        "probe": 2,  # raised when a probe measures something else
         "machine": [platform.processor(), platform.machine(), psutil.cpu_count()],
         "torch": torch.__version__,
         "weights": weights_digest(probe.model),
@@ -87,6 +90,7 @@ def _measure(probe: Probe) -> Speed:
     began = time.perf_counter()
     model = load_model(probe.model, dtype=probe.dtype, device=probe.device, allow_remote_code=probe.allow_remote_code)
     load_s = time.perf_counter() - began
+    prove(model)
     rows = _rows(probe, model.config.vocab_size)
     generated = _generate_speed(model, probe)
     policy = model if probe.lora is None else add_lora(model, LoraSettings(**probe.lora.model_dump()), seed=0)
@@ -97,7 +101,10 @@ def _measure(probe: Probe) -> Speed:
     def step() -> None:
         accumulate(decoder_of(policy), rows, references, DPO, {"beta": 0.1}, budget=_TOKENS * 4)
 
-    return Speed(train=tokens / _seconds(step), score=scored, generate=generated, load_s=load_s)
+    train = tokens / _seconds(step)
+    return Speed(
+        train=train, score=scored, generate=generated, load_s=load_s, shares_prompts=shares_prompts(decoder_of(policy))
+    )
 
 
 def _generate_speed(model: PreTrainedModel, probe: Probe) -> float:

@@ -122,6 +122,13 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         reward_code=reward_digest(config.evaluate.reward),
     )
     cells = expand(config, resolved, n_rows)
+    speed = measure(_probe(config, bench, data), bench.cache)
+    notes = fairness_notes(config, grids, data.info)
+    if not speed.shares_prompts:
+        notes += (
+            "Responses of this architecture cannot share a copy of their prompt; each is a row of its own, which takes "
+            "longer and changes no number.",
+        )
     return Plan(
         config=config,
         folder=folder,
@@ -130,9 +137,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         data=data,
         cells=cells,
         stages=_stages(layout, cells),
-        speed=measure(_probe(config, bench, data), bench.cache),
+        speed=speed,
         workers=config.run.workers or _default_workers(config, models["base"], bench.device),
-        notes=fairness_notes(config, grids, data.info),
+        notes=notes,
     )
 
 

@@ -22,7 +22,7 @@ from preflab.methods import SFT
 from preflab.models import adapters
 from preflab.models.load import load_model, load_tokenizer, weights_digest
 from preflab.sampling.generate import GenerationSettings, Response
-from preflab.scoring.logps import prove
+from preflab.scoring.logps import prove, shares_prompts
 from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.cells import method_from
@@ -332,17 +332,19 @@ def _tokenizer(bench: Bench) -> PreTrainedTokenizerBase:
     return _tokenizer_from(bench.tokenizer, bench.allows_code(bench.tokenizer))
 
 
-_proven: set[str] = set()
+_layouts: dict[str, bool] = {}
+"""Architecture to whether its rows share prompts, once a loaded model has proven it."""
 
 
 def _load(bench: Bench, folder: Path) -> PreTrainedModel:
-    """Load frozen weights; the first load of an architecture proves that flat rows are right for it."""
+    """Load frozen weights; the first load of an architecture proves how its rows are laid out."""
     allowed = bench.allows_code(folder)
     model = load_model(folder, dtype=bench.dtype, device=bench.device, allow_remote_code=allowed)
     architecture = canonical_json({k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"})
-    if architecture not in _proven:
+    if architecture not in _layouts:
         prove(model)
-        _proven.add(architecture)
+        _layouts[architecture] = shares_prompts(model)
+    model.get_decoder().shares_prompts = _layouts[architecture]
     return model.requires_grad_(False)
 
 
