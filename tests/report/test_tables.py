@@ -78,6 +78,8 @@ def test_accuracy_is_the_share_of_pairs_with_a_positive_margin_over_the_referenc
     assert headline_metric(tables) is ACCURACY
     assert measure(tables, "test", "accuracy").values[Group("s", "m", 10)].tolist() == [[1.0, 0.0, 0.5, 1.0]]
     assert measure(tables, "test", "margin").values[Group("s", "m", 10)].tolist() == [[3.0, -1.0, 0.0, 10.0]]
+    changes = [measure(tables, "test", f"{role}_change").values[Group("s", "m", 10)] for role in ("chosen", "rejected")]
+    assert (changes[0] - changes[1]).tolist() == [[3.0, -1.0, 0.0, 10.0]]
     assert measure(tables, "test", "accuracy").values[Group("s", "", 0)].tolist() == [[0.5] * 4]
 
 

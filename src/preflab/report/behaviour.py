@@ -12,6 +12,7 @@ from preflab.stats.intervals import Interval
 from preflab.stats.win_rates import WinRate, win_rates
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_PAIR_MEASURES = ("accuracy", "accuracy_per_token", "chosen_change", "rejected_change", "margin")
 _TEXT_COLUMNS = ("kl_k3", "n_tokens", "truncated", "reward", "chosen_reward")
 
 
@@ -24,7 +25,9 @@ class Behaviour:
         seeds: seeds behind the numbers.
         accuracy: share of pairs whose implicit reward against the start point prefers the chosen response.
         accuracy_per_token: share of pairs whose chosen response has the higher log-prob per token, no reference.
-        margin: log-ratio margin of the pairs against the start point, nats.
+        chosen_change: log-prob of the pairs' chosen responses against the start point, nats per response.
+        rejected_change: the same of the rejected ones.
+        margin: log-ratio margin of the pairs against the start point, nats: the difference of these two.
         kl: KL to the start point, estimated on the group's own responses, nats per response.
         length: tokens per response.
         length_quantiles: at `QUANTILES`, tokens; empty when not measured.
@@ -38,6 +41,8 @@ class Behaviour:
     seeds: tuple[int, ...]
     accuracy: Interval | None
     accuracy_per_token: Interval | None
+    chosen_change: Interval | None
+    rejected_change: Interval | None
     margin: Interval | None
     kl: Interval | None
     length: Interval | None
@@ -50,7 +55,7 @@ class Behaviour:
 
 def behaviours(tables: StudyTables, split: str) -> dict[Group, Behaviour]:
     """Return the behaviour of every group that has any measurement on a split, in the order of the cells."""
-    pairs = {name: measure(tables, split, name) for name in ("accuracy", "accuracy_per_token", "margin")}
+    pairs = {name: measure(tables, split, name) for name in _PAIR_MEASURES}
     texts = {name: measure(tables, split, name) for name in _TEXT_COLUMNS}
     parts = {name: measure(tables, split, name) for name in reward_parts(tables)}
     quantiles = length_quantiles(tables, split)
@@ -65,6 +70,8 @@ def behaviours(tables: StudyTables, split: str) -> dict[Group, Behaviour]:
             seeds=next(m.seeds[group] for m in (*texts.values(), *pairs.values()) if group in m.seeds),
             accuracy=found["accuracy"].get(group) if group.method else None,
             accuracy_per_token=found["accuracy_per_token"].get(group),
+            chosen_change=found["chosen_change"].get(group) if group.method else None,
+            rejected_change=found["rejected_change"].get(group) if group.method else None,
             margin=found["margin"].get(group) if group.method else None,
             kl=found["kl_k3"].get(group) if group.method else None,
             length=found["n_tokens"].get(group),

@@ -177,7 +177,9 @@ def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
     columns: list[tuple[tuple[str, str], Callable[[Behaviour], Cell]]] = [
         (("Preference accuracy", "chosen gained more than rejected"), lambda b: _rate(b.accuracy)),
         (("Accuracy per token", "chosen likelier, no reference"), lambda b: _rate(b.accuracy_per_token)),
-        (("Margin", "nats, against the start"), lambda b: _plain(b.margin, 2)),
+        (("Chosen", "log-prob against the start, nats"), lambda b: _plain(b.chosen_change, 2)),
+        (("Rejected", "log-prob against the start, nats"), lambda b: _plain(b.rejected_change, 2)),
+        (("Margin", "chosen − rejected, nats"), lambda b: _plain(b.margin, 2)),
         (("KL to the start", "nats per response"), lambda b: _plain(b.kl, 2)),
         (("Length", "tokens"), lambda b: _plain(b.length, 1)),
         (("Cut", "at the token limit"), lambda b: _rate(b.truncated)),

@@ -172,7 +172,8 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
     Args:
         tables: completed tables.
         split: `test` or `ood`.
-        column: a numeric column of responses, or `accuracy`, `margin`, `accuracy_per_token` computed from pairs.
+        column: a numeric column of responses, or one of pairs: `accuracy`, `accuracy_per_token`, `margin`,
+            `chosen_change`, `rejected_change`.
     """
     source = tables.pairs if column in _PAIR_COLUMNS else tables.responses
     cells = final_cells(tables)
@@ -199,10 +200,10 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
     )
 
 
-_PAIR_COLUMNS = ("accuracy", "margin", "accuracy_per_token")
+_PAIR_COLUMNS = ("accuracy", "margin", "accuracy_per_token", "chosen_change", "rejected_change")
 _RATES = ("accuracy", "accuracy_per_token", "truncated")
 _AMOUNTS = ("kl_k3", "n_tokens")
-_BY_DEFINITION = {"accuracy": 0.5, "margin": 0.0}
+_BY_DEFINITION = {"accuracy": 0.5, "margin": 0.0, "chosen_change": 0.0, "rejected_change": 0.0}
 """What a start point scores against itself, free of rounding."""
 
 
@@ -219,6 +220,8 @@ def _pair_values(pairs: pd.DataFrame, column: str) -> pd.Series:
         return _wins(chosen / pairs["chosen_length"] - rejected / pairs["rejected_length"])
     chosen = pairs["chosen_total"] - pairs["reference_chosen_total"]
     rejected = pairs["rejected_total"] - pairs["reference_rejected_total"]
+    if column in ("chosen_change", "rejected_change"):
+        return chosen if column == "chosen_change" else rejected
     return _wins(chosen - rejected) if column == "accuracy" else chosen - rejected
 
 
