@@ -187,9 +187,19 @@ def test_a_setting_that_diverged_once_is_not_eligible():
 def test_the_study_files_of_the_package_decode(tmp_path):
     for name in ("study.yaml", "demo.yaml"):
         load_study(template_path(name))
-    write_template("study.yaml", tmp_path / "new" / "mine.yaml", force=False)
+    write_template(tmp_path / "new" / "mine.yaml", model=None, data=None, force=False)
     with pytest.raises(ConfigError, match="is there already"):
-        write_template("study.yaml", tmp_path / "new" / "mine.yaml", force=False)
+        write_template(tmp_path / "new" / "mine.yaml", model=None, data=None, force=False)
+
+
+def test_a_study_file_of_ones_own_model_and_data_is_ready_to_plan(tmp_path):
+    path = tmp_path / "own.yaml"
+    write_template(path, model="owner/model", data='odd "name": #1.jsonl', force=False)
+    study = load_study(path)
+    assert (study.models.base, study.data.train.path) == ("owner/model", 'odd "name": #1.jsonl')
+    assert study.evaluate.reward is None
+    with pytest.raises(ConfigError, match="go together"):
+        write_template(tmp_path / "x.yaml", model="owner/model", data=None, force=False)
 
 
 def test_a_study_is_named_by_its_folder_or_its_file(tmp_path):

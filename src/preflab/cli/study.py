@@ -12,20 +12,28 @@ Out = Annotated[Path | None, Parameter(name="--out", help="Folder of the study; 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
 
 
-def init(path: Path = Path("study.yaml"), *, force: Annotated[bool, Parameter(negative=())] = False) -> int:
+def init(
+    path: Path = Path("study.yaml"),
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
     """Write a commented study file to start from.
 
     Examples:
         preflab init
-        preflab init my-study.yaml
+        preflab init my-study.yaml --model HuggingFaceTB/SmolLM2-135M-Instruct --data pairs.jsonl
 
     Args:
         path: file to write.
+        model: folder or Hub id of your model; without it the file is a study of the pocket world.
+        data: file, folder or Hub id of your preference data.
         force: overwrite a file that is there.
     """
     from preflab.studies.templates import write_template
 
-    write_template("study.yaml", path, force=force)
+    write_template(path, model=model, data=data, force=force)
     print(path)
     print(f"Next: preflab plan {path}", file=sys.stderr)
     return 0

@@ -1,5 +1,6 @@
 """Study files that ship with the package, and the study of one cell behind `preflab train`."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +14,25 @@ def template_path(name: str) -> Path:
     return Path(__file__).parent / "files" / name
 
 
-def write_template(name: str, path: Path, *, force: bool) -> None:
-    """Write a study file of the package to `path`.
+def write_template(path: Path, *, model: str | None, data: str | None, force: bool) -> None:
+    """Write a commented study file to start from: of a model and data, or of the pocket world where neither is named.
 
     Raises:
-        ConfigError: the file is there already.
+        ConfigError: the file is there already, or only one of model and data is named.
     """
+    if (model is None) != (data is None):
+        raise ConfigError("--model and --data go together; name both, or neither for a study of the pocket world.")
     if path.exists() and not force:
         raise ConfigError(f"{path}: is there already; name another file, or add --force to overwrite it.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template_path(name).read_text(encoding="utf-8"), encoding="utf-8")
+    text = template_path("study.yaml" if model is None else "own.yaml").read_text(encoding="utf-8")
+    path.write_text(_filled(_filled(text, "MODEL", model), "DATA", data), encoding="utf-8")
+
+
+def _filled(text: str, placeholder: str, value: str | None) -> str:
+    """Put a value, quoted as YAML wants it, where a template has a placeholder before a comment."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return re.sub(rf": {placeholder} +#", lambda _: f": {quoted}  #", text)
 
 
 def single_cell(model: str, data: str, method: str, overrides: Sequence[str] = ()) -> StudyConfig:
