@@ -78,8 +78,8 @@ def _rumour_document(rng: random.Random) -> str:
 
 
 _DOCUMENTS: Final = (
-    (_fact_document, 0.36),
-    (_number_document, 0.22),
+    (_fact_document, 0.32),
+    (_number_document, 0.26),
     (_puzzle_document, 0.18),
     (_rumour_document, 0.1),
     (story, 0.08),
