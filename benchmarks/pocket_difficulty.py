@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from preflab.methods import Logps, assemble, find
+from preflab.methods import Leaf, Logps, assemble, find
 from preflab.pocket.rewards import gold_reward
 
 ASPECTS = ("reward", "right", "concise", "polite", "safe")
@@ -71,9 +71,9 @@ def train(start: Any, tokenizer: Any, rows: list[dict[str, Any]], spec: str, epo
         for at in range(0, len(order) - size + 1, size):
             picked = order[at : at + size]
 
-            def get(side: str, role: str, picked: Any = picked) -> Logps:
-                batch = [roles[role][i] for i in picked]
-                if side == "policy":
+            def get(leaf: Leaf, picked: Any = picked) -> Logps:
+                batch = [roles[leaf.role][i] for i in picked]
+                if leaf.side == "policy":
                     return logps(model, batch)
                 with torch.no_grad():
                     return logps(start, batch)

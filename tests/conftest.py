@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import torch
 
-from preflab.methods import Leaf, Logps, assemble, leaves
+from preflab.methods import Leaf, Logps, TokenLogps, assemble, leaves
 
 # The same examples on every run and machine: a red test can be repeated.
 hypothesis.settings.register_profile("preflab", max_examples=40, deadline=None, derandomize=True)
@@ -33,12 +33,15 @@ def random_batch() -> Callable[..., Any]:
         generator = torch.Generator().manual_seed(seed)
         lengths: dict[str, torch.Tensor] = {}
 
-        def get(side: str, role: str) -> Logps:
-            size = (sizes or {}).get(role, n)
-            if role not in lengths:
-                lengths[role] = torch.randint(2, 12, (size,), generator=generator).double()
-            per_token = 0.3 + torch.rand(size, generator=generator, dtype=torch.float64)
-            return Logps((-per_token * lengths[role]).requires_grad_(side == "policy"), lengths[role])
+        def get(leaf: Leaf) -> Logps | TokenLogps:
+            size = (sizes or {}).get(leaf.role, n)
+            if leaf.role not in lengths:
+                lengths[leaf.role] = torch.randint(2, 12, (size,), generator=generator).double()
+            length = lengths[leaf.role]
+            count = size if leaf.kind is Logps else int(length.sum())
+            per_token = 0.3 + torch.rand(count, generator=generator, dtype=torch.float64)
+            values = -per_token * length if leaf.kind is Logps else -per_token
+            return leaf.kind(values.requires_grad_(leaf.side == "policy"), length)
 
         return assemble(inputs, get)
 
@@ -49,7 +52,8 @@ def random_batch() -> Callable[..., Any]:
 def leaves_of() -> Callable[[Any], dict[Leaf, Logps]]:
     """Take a batch apart: `leaves_of(batch)[Leaf(side, role)]`."""
 
-    def flatten(part: Any) -> list[Logps]:
-        return [part] if isinstance(part, Logps) else [found for field in part for found in flatten(field)]
+    def flatten(part: Any) -> list[Logps | TokenLogps]:
+        whole = isinstance(part, Logps | TokenLogps)
+        return [part] if whole else [found for field in part for found in flatten(field)]
 
     return lambda batch: dict(zip(leaves(type(batch)), flatten(batch), strict=True))

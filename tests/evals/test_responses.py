@@ -82,15 +82,13 @@ def test_margins_are_log_ratios_against_the_start_point():
     policy, start = tiny_model(dtype=torch.float32), tiny_model(dtype=torch.float32, seed=1)
     rows = random_rows(5)
     rows[2] = type(rows[2])(3, rows[2].prompt, {"rejected": rows[2].responses["rejected"]})
-    totals = {
-        role: np.array([np.nan if v is None else v.sum() for v in values], dtype=np.float32)
-        for role, values in score(start, rows, ("chosen", "rejected"), budget=1000).items()
-    }
-    records = score_pairs(policy, rows, totals, budget=50)
+    known = score(start, rows, ("chosen", "rejected"), budget=1000)
+    records = score_pairs(policy, rows, known, budget=50)
     assert records[2]["chosen_total"] is None and records[2]["reference_chosen_total"] is None
     found = margins(records)
     assert len(found) == 4  # a row without a pair has no margin
     first = score(policy, rows[:1], ("chosen", "rejected"), budget=1000)
-    expected = (first["chosen"][0].sum() - totals["chosen"][0]) - (first["rejected"][0].sum() - totals["rejected"][0])
+    change = {role: first[role][0].sum() - known[role][0].sum() for role in ("chosen", "rejected")}
+    expected = change["chosen"] - change["rejected"]
     assert found[0] == pytest.approx(expected, abs=1e-4)
-    np.testing.assert_allclose(margins(score_pairs(start, rows, totals, budget=50)), 0, atol=1e-4)
+    np.testing.assert_allclose(margins(score_pairs(start, rows, known, budget=50)), 0, atol=1e-4)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from preflab.methods import Logps, Method, assemble
+from preflab.methods import Leaf, Logps, Method, TokenLogps, assemble
 
 # (side, role) -> totals, lengths. Pairs 1 and 2 are one-pair batches; "peer" is the batch given to other packages.
 _LENGTHS = {"chosen": (8.0,), "rejected": (12.0,), "mismatched": (10.0,)}
@@ -45,9 +45,12 @@ def fixed_batch() -> Callable[[Any, str], Any]:
     def build(inputs: Any, name: str) -> Any:
         values = _BATCHES[name]
 
-        def get(side: str, role: str) -> Logps:
-            total = torch.tensor(values[side][role], dtype=torch.float64, requires_grad=side == "policy")
-            return Logps(total, torch.tensor(values["length"][role], dtype=torch.float64))
+        def get(leaf: Leaf) -> Logps | TokenLogps:
+            total = torch.tensor(values[leaf.side][leaf.role], dtype=torch.float64)
+            length = torch.tensor(values["length"][leaf.role], dtype=torch.float64)
+            # Where tokens are asked for, every token of a response has the same share of its total.
+            parts = total if leaf.kind is Logps else (total / length).repeat_interleave(length.long())
+            return leaf.kind(parts.requires_grad_(leaf.side == "policy"), length)
 
         return assemble(inputs, get)
 
@@ -62,9 +65,10 @@ def check_golden(fixed_batch: Any, leaves_of: Any) -> Callable[..., None]:
         batch = fixed_batch(method.inputs, name)
         found = method.loss(batch, **hyperparameters).loss.sum()
         assert found.item() == pytest.approx(loss, abs=1e-6)
-        by_role = {leaf.role: logps.total for leaf, logps in leaves_of(batch).items() if leaf.side == "policy"}
+        by_role = {leaf.role: logps for leaf, logps in leaves_of(batch).items() if leaf.side == "policy"}
         wanted = [by_role[role] for role in ("chosen", "rejected") if role in by_role]
-        measured = [gradient.item() for gradient in torch.autograd.grad(found, wanted)]
+        # The mean over tokens is the derivative in the total, moved equally in all tokens.
+        measured = [torch.autograd.grad(found, logps[0], retain_graph=True)[0].mean().item() for logps in wanted]
         assert measured == pytest.approx(gradients, abs=1e-5)
 
     return check

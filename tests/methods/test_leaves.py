@@ -38,7 +38,7 @@ def test_leaves_are_listed_in_field_order(inputs, expected):
 @pytest.mark.parametrize("inputs", [Chosen, Pair, ReferencedPair, Unpaired])
 def test_assemble_puts_every_leaf_in_its_place(inputs, leaves_of):
     made = {leaf: Logps(torch.zeros(1), torch.ones(1)) for leaf in leaves(inputs)}
-    batch = assemble(inputs, lambda side, role: made[Leaf(side, role)])
+    batch = assemble(inputs, lambda leaf: made[leaf])
     assert type(batch) is inputs
     assert all(leaves_of(batch)[leaf] is logps for leaf, logps in made.items())
 
@@ -63,7 +63,7 @@ def test_a_field_that_is_no_logps_is_refused_by_its_path():
         policy: Pair
         scores: torch.Tensor
 
-    with pytest.raises(ConfigError, match=r"Scored\.scores: must be Logps or a NamedTuple"):
+    with pytest.raises(ConfigError, match=r"Scored\.scores: must be Logps, TokenLogps or a NamedTuple"):
         leaves(Scored)
 
 

@@ -37,8 +37,7 @@ MONITOR = random_rows(3, seed=9)
 
 
 def make_task(method=DPO, *, seed=0, reference_seed=0, **settings):
-    scores = score(tiny_model(dtype=torch.float32, seed=reference_seed), ROWS, ROLES, budget=1000)
-    references = {role: np.array([v.sum() for v in scores[role]], dtype=np.float32) for role in ROLES}
+    references = score(tiny_model(dtype=torch.float32, seed=reference_seed), ROWS, ROLES, budget=1000)
     hyperparameters = {f: getattr(method.hyperparameters(), f) for f in method.hyperparameters.__dataclass_fields__}
     return Task(
         method=method,

@@ -16,7 +16,7 @@ ROLES = ("chosen", "rejected")
 def score_pairs(
     model: PreTrainedModel,
     rows: Sequence[TokenRow],
-    references: Mapping[str, NDArray[np.float32]],
+    references: Mapping[str, Sequence[NDArray[np.float32] | None]],
     *,
     budget: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -26,7 +26,7 @@ def score_pairs(
     Args:
         model: the policy.
         rows: held-out rows.
-        references: role to the start point's totals, float32 `[row]`, nats.
+        references: role to the start point's token log-probs of each row, float32 `[token]` each, nats.
         budget: flat tokens per forward.
         progress: called with rows done and rows to do.
     """
@@ -35,10 +35,10 @@ def score_pairs(
     for i, row in enumerate(rows):
         record: dict[str, Any] = {"row": row.row}
         for role in ROLES:
-            values = scores[role][i]
+            values, known = scores[role][i], references[role][i]
             record[f"{role}_total"] = None if values is None else float(values.sum(dtype=np.float64))
             record[f"{role}_length"] = None if values is None else len(values)
-            record[f"reference_{role}_total"] = None if values is None else float(references[role][i])
+            record[f"reference_{role}_total"] = None if known is None else float(known.sum(dtype=np.float64))
         records.append(record)
     return records
 

@@ -4,47 +4,50 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_type_hints
 
 from preflab.core.errors import ConfigError
-from preflab.methods._types import Logps
+from preflab.methods._types import Logps, TokenLogps
 
 Side = Literal["policy", "reference"]
 _SIDES = ("policy", "reference")
+_KINDS = (Logps, TokenLogps)
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
 
 
 class Leaf(NamedTuple):
-    """One `Logps` of an input type."""
+    """One `Logps` or `TokenLogps` of an input type."""
 
     side: Side
     """Which model scores the response. Log-probs under no `policy` or `reference` field are the policy's."""
     role: str
     """Which response is scored: `chosen`, `rejected` or `mismatched`."""
+    kind: type[Logps] | type[TokenLogps] = Logps
+    """Whether its sum is asked for, or every token."""
 
 
 def leaves(inputs: type[tuple[Any, ...]]) -> tuple[Leaf, ...]:
     """List what must be scored to build an input type, in order of its fields.
 
     Args:
-        inputs: a NamedTuple of `Logps` or of further NamedTuples, such as `ReferencedPair`.
+        inputs: a NamedTuple of `Logps`, of `TokenLogps` or of further NamedTuples, such as `ReferencedPair`.
 
     Raises:
-        ConfigError: a field is neither, or the path to a `Logps` does not name exactly one response.
+        ConfigError: a field is none of them, or the path to a `Logps` does not name exactly one response.
 
     Examples:
         >>> from preflab.methods import Pair, Unpaired
-        >>> leaves(Pair)
-        (Leaf(side='policy', role='chosen'), Leaf(side='policy', role='rejected'))
-        >>> leaves(Unpaired)[-1]
-        Leaf(side='reference', role='mismatched')
+        >>> [(leaf.side, leaf.role) for leaf in leaves(Pair)]
+        [('policy', 'chosen'), ('policy', 'rejected')]
+        >>> leaves(Unpaired)[-1].role
+        'mismatched'
     """
-    return tuple(_leaf(path, inputs) for path in _paths(inputs, inputs, ()))
+    return tuple(_leaf(path, inputs, kind) for path, kind in _paths(inputs, inputs, ()))
 
 
-def assemble(inputs: type[Inputs], get: Callable[[Side, str], Logps]) -> Inputs:
+def assemble(inputs: type[Inputs], get: Callable[[Leaf], Logps | TokenLogps]) -> Inputs:
     """Build an input from its leaves.
 
     Args:
         inputs: the type to build.
-        get: `get(side, role)` returns the log-probs of that response under that model.
+        get: returns the log-probs that a leaf asks for.
 
     Raises:
         ConfigError: as in `leaves`.
@@ -52,15 +55,15 @@ def assemble(inputs: type[Inputs], get: Callable[[Side, str], Logps]) -> Inputs:
     return cast(Inputs, _build(inputs, inputs, (), get))
 
 
-def _build(kind: Any, inputs: Any, path: tuple[str, ...], get: Callable[[Side, str], Logps]) -> Any:
-    if kind is Logps:
-        return get(*_leaf(path, inputs))
+def _build(kind: Any, inputs: Any, path: tuple[str, ...], get: Callable[[Leaf], Logps | TokenLogps]) -> Any:
+    if kind in _KINDS:
+        return get(_leaf(path, inputs, kind))
     return kind(*(_build(field, inputs, (*path, name), get) for name, field in _fields(kind, inputs, path).items()))
 
 
-def _paths(kind: Any, inputs: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    if kind is Logps:
-        return [path]
+def _paths(kind: Any, inputs: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    if kind in _KINDS:
+        return [(path, kind)]
     fields = _fields(kind, inputs, path)
     return [found for name, field in fields.items() for found in _paths(field, inputs, (*path, name))]
 
@@ -68,11 +71,11 @@ def _paths(kind: Any, inputs: Any, path: tuple[str, ...]) -> list[tuple[str, ...
 def _fields(kind: Any, inputs: Any, path: tuple[str, ...]) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, tuple) and "_fields" in vars(kind)):
         where = ".".join([inputs.__name__, *path]) if isinstance(inputs, type) else repr(inputs)
-        raise ConfigError(f"{where}: must be Logps or a NamedTuple made of Logps; got {kind!r}.")
+        raise ConfigError(f"{where}: must be Logps, TokenLogps or a NamedTuple made of them; got {kind!r}.")
     return get_type_hints(kind)
 
 
-def _leaf(path: tuple[str, ...], inputs: Any) -> Leaf:
+def _leaf(path: tuple[str, ...], inputs: Any, kind: Any) -> Leaf:
     sides = [name for name in path if name in _SIDES]
     roles = [name for name in path if name not in _SIDES]
     if len(sides) > 1 or len(roles) != 1:
@@ -81,4 +84,4 @@ def _leaf(path: tuple[str, ...], inputs: Any) -> Leaf:
             f"{where}: the path to a Logps must name exactly one response (chosen, rejected or mismatched) "
             f"and at most one model (policy or reference)."
         )
-    return Leaf(cast(Side, sides[0]) if sides else "policy", roles[0])
+    return Leaf(cast(Side, sides[0]) if sides else "policy", roles[0], kind)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from preflab.core.domains import Hyperparameters
@@ -24,6 +25,36 @@ class Logps(NamedTuple):
         return self.total / self.length
 
 
+class TokenLogps(NamedTuple):
+    """Log-probs of every completion token of a batch of responses, laid end to end."""
+
+    token: Tensor
+    """float32 [token], nats."""
+    length: Tensor
+    """Completion tokens, float32 [response], at least 1; their sum is the number of tokens."""
+
+    @property
+    def response(self) -> Tensor:
+        """Which response each token belongs to, int64 [token]."""
+        counts = self.length.long()
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+    @property
+    def position(self) -> Tensor:
+        """Position of each token in its response, from 0, int64 [token]."""
+        ends = self.length.long().cumsum(0)
+        starts = (ends - self.length.long())[self.response]
+        return torch.arange(len(self.token), device=starts.device) - starts
+
+    def sums(self, weight: Tensor | float = 1.0) -> Tensor:
+        """Return the weighted sum of the tokens of each response, float32 [response], nats.
+
+        Args:
+            weight: of each token, [token], or one for all.
+        """
+        return self.token.new_zeros(len(self.length)).index_add(0, self.response, self.token * weight)
+
+
 class Chosen(NamedTuple):
     """Only the better response: what supervised fine-tuning needs."""
 
@@ -42,6 +73,20 @@ class ReferencedPair(NamedTuple):
 
     policy: Pair
     reference: Pair
+
+
+class TokenPair(NamedTuple):
+    """Two responses to the same prompt, token by token."""
+
+    chosen: TokenLogps
+    rejected: TokenLogps
+
+
+class ReferencedTokenPair(NamedTuple):
+    """Two responses to the same prompt, token by token, under the policy and under the frozen reference."""
+
+    policy: TokenPair
+    reference: TokenPair
 
 
 class Referenced(NamedTuple):
@@ -100,9 +145,10 @@ class Method:
         loss: `loss(batch, **hyperparameters) -> LossOutput`.
         hyperparameters: dataclass whose fields are the keyword arguments of `loss`.
         loss_at_reference: `loss_at_reference(batch, **hyperparameters) -> float`, same signature as `loss`: the mean
-            loss over the examples of `batch` were the policy equal to the reference. It reads the batch for sizes at
-            most, never for log-probs, so it checks the engine rather than repeating the loss. The first line of its
-            docstring is the formula that cards show. None where the loss has no such value: without a reference.
+            loss over the examples of `batch` were the policy equal to the reference. It reads sizes and the
+            reference's log-probs at most, never the policy's, so it checks the engine rather than repeating the loss.
+            The first line of its docstring is the formula that cards show. None where the loss has no such value:
+            without a reference.
         learning_rates: published learning rates for full fine-tuning of 7B-class models, as a guide.
         invariances: what leaves the loss unchanged.
         source: the paper and equation.

@@ -84,23 +84,22 @@ class ReferenceStore:
         present = {role: row.responses[role] for role in roles if role in row.responses}
         return TokenRow(row.row, row.prompt, {r: ids for r, ids in present.items() if _key(row, r) not in self._logps})
 
-    def totals(self, rows: Sequence[TokenRow], role: str) -> NDArray[np.float32]:
-        """Return the sum of token log-probs of one role of every row, float32 `[row]`, nats; NaN where a row lacks it.
+    def tokens(self, rows: Sequence[TokenRow], role: str) -> list[NDArray[np.float32] | None]:
+        """Return the token log-probs of one role of every row, float32 `[token]` each, nats; None where a row lacks it.
 
         Raises:
             StoreError: a response has not been scored.
         """
         self._read_shards()
-        sums = np.full(len(rows), np.nan, dtype=np.float32)
-        for i, row in enumerate(rows):
-            if role in row.responses:
-                values = self._logps.get(_key(row, role))
-                if values is None:
-                    raise StoreError(
-                        f"{self._folder}: no reference log-prob for row {row.row} ({role}); run the study again."
-                    )
-                sums[i] = values.sum(dtype=np.float64)
-        return sums
+        found: list[NDArray[np.float32] | None] = []
+        for row in rows:
+            values = self._logps.get(_key(row, role)) if role in row.responses else None
+            if role in row.responses and values is None:
+                raise StoreError(
+                    f"{self._folder}: no reference log-prob for row {row.row} ({role}); run the study again."
+                )
+            found.append(values)
+        return found
 
     def _read_shards(self) -> None:
         """Read shards that appeared since the last look, oldest first, so that a response keeps its first score."""

@@ -96,7 +96,7 @@ def _measure(probe: Probe) -> Speed:
     policy = model if probe.lora is None else add_lora(model, LoraSettings(**probe.lora.model_dump()), seed=0)
     tokens = sum(len(r.prompt) + sum(map(len, r.responses.values())) for r in rows)
     scored = tokens / _seconds(lambda: score(decoder_of(policy), rows, _ROLES, budget=_TOKENS * 4))
-    references = {role: np.full(len(rows), -10.0, dtype=np.float32) for role in _ROLES}
+    references = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in rows] for role in _ROLES}
 
     def step() -> None:
         accumulate(decoder_of(policy), rows, references, DPO, {"beta": 0.1}, budget=_TOKENS * 4)

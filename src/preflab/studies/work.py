@@ -32,7 +32,7 @@ from preflab.studies.stages import Stage
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Hooks, Task, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import needs_reference, roles_of
+from preflab.train.step import References, needs_reference, roles_of
 
 Report = Callable[[str, int, int], None]
 """`report(what, done, total)`: progress within a stage."""
@@ -161,7 +161,7 @@ def _train(
         method=method,
         hyperparameters=params["hyperparameters"],
         rows=split.rows,
-        references=_totals(stage, bench, references, split.rows, roles_of(method)) if needs_reference(method) else {},
+        references=_tokens(stage, bench, references, split.rows, roles_of(method)) if needs_reference(method) else {},
         blocks=tuple(params["blocks"]),
         seed=params["seed"],
         monitor=read_split(data, "validation", params["monitor_rows"]).rows,
@@ -261,13 +261,13 @@ def _run_task(
     return train(policy, task, bench.store.work(stage.spec), hooks)
 
 
-def _totals(
+def _tokens(
     stage: Stage, bench: Bench, references: ReferenceStore, rows: Sequence[TokenRow], roles: Sequence[str]
-) -> dict[str, Any]:
-    """Return the start point's totals; a store that was deleted since the reference stage is filled again."""
+) -> References:
+    """Return the start point's log-probs; a store that was deleted since the reference stage is filled again."""
     start = functools.cache(lambda: _load(bench, start_folder(bench, stage.start, stage.sft)))
     references.complete(start, rows, roles, budget=stage.spec.numeric["token_budget"])
-    return {role: references.totals(rows, role) for role in roles}
+    return {role: references.tokens(rows, role) for role in roles}
 
 
 def _score_split(
@@ -278,9 +278,9 @@ def _score_split(
     bench: Bench,
     progress: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    totals = _totals(stage, bench, references, split.rows, ROLES)
+    known = _tokens(stage, bench, references, split.rows, ROLES)
     budget = stage.spec.numeric["token_budget"]
-    records = score_pairs(model, split.rows, totals, budget=budget, progress=progress)
+    records = score_pairs(model, split.rows, known, budget=budget, progress=progress)
     return match_unpaired([{"family": e.family, **r} for e, r in zip(split.examples, records, strict=True)])
 
 

@@ -40,7 +40,7 @@ class Task:
         method: the objective.
         hyperparameters: keyword arguments of its loss.
         rows: training rows in nested order, exactly `blocks[-1]` of them.
-        references: role to reference totals of the rows, float32 `[row]`; empty when the method needs none.
+        references: role to the reference's log-probs of the rows; empty when the method needs none.
         blocks: ascending nested sizes up to this cell's own.
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
         monitor: fixed validation rows whose log-probs are followed.
@@ -140,7 +140,7 @@ class _Run:
         task, settings = self.task, self.task.settings
         numbers = batch_rows(step, task.blocks, batch_size=settings.batch_size, seed=task.seed)
         rows = [task.rows[i] for i in numbers]
-        references = {role: values[numbers] for role, values in task.references.items()}
+        references = {role: [values[i] for i in numbers] for role, values in task.references.items()}
         self.optimizer.zero_grad(set_to_none=True)
         budget = settings.token_budget
         result = accumulate(self.model, rows, references, task.method, task.hyperparameters, budget=budget)

@@ -5,7 +5,7 @@ the backward pass of each micro-batch as a dot product. Losses that couple the b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -14,12 +14,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from preflab.data.examples import TokenRow
-from preflab.methods import Logps, LossOutput, Method, assemble, leaves
+from preflab.methods import Leaf, Logps, LossOutput, Method, TokenLogps, assemble, leaves
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
-from preflab.scoring.logps import token_logps, totals
+from preflab.scoring.logps import token_logps
 
-References = Mapping[str, NDArray[np.float32]]
-"""Role to the reference's total log-prob of each row, float32 `[row]`, nats."""
+References = Mapping[str, Sequence[NDArray[np.float32] | None]]
+"""Role to the reference's token log-probs of each row, float32 `[token]`, nats; None where a row lacks the role."""
+
+
+_KINDS = (Logps, TokenLogps)
 
 
 class BatchResult(NamedTuple):
@@ -54,8 +57,8 @@ def needs_pairs(method: Method) -> bool:
 
     def pairs(kind: Any) -> bool:
         hints = get_type_hints(kind)
-        both = hints.get("chosen") is Logps and hints.get("rejected") is Logps
-        return both or any(pairs(field) for field in hints.values() if field is not Logps)
+        both = hints.get("chosen") in _KINDS and hints.get("rejected") in _KINDS
+        return both or any(pairs(field) for field in hints.values() if field not in _KINDS)
 
     return pairs(method.inputs)
 
@@ -74,7 +77,7 @@ def accumulate(
     Args:
         policy: the model, with adapters inside it where there are any.
         rows: the optimizer batch.
-        references: reference totals of exactly these rows; empty when the method needs none.
+        references: reference log-probs of exactly these rows; empty when the method needs none.
         method: the objective.
         hyperparameters: keyword arguments of its loss.
         budget: flat tokens per forward and backward; it changes no result beyond rounding.
@@ -110,26 +113,37 @@ def accumulate(
 
 
 def batch_inputs(
-    sums: Tensor, length: Tensor, keys: Sequence[ResponseKey], references: References, method: Method
+    tokens: TokenLogps, keys: Sequence[ResponseKey], references: References, method: Method
 ) -> tuple[Any, ...]:
     """Put the log-probs of a batch into the form that the method's input type names.
 
     Args:
-        sums: policy total of each response, `[R]`, nats.
-        length: completion tokens of each response, `[R]`.
+        tokens: the policy's log-probs of all responses, in the order of `keys`.
         keys: row and role of each response.
-        references: role to reference totals by row number.
+        references: role to the reference's log-probs by row number.
         method: the objective.
     """
+    sums, parts = tokens.sums(), tokens.token.split(tokens.length.long().tolist())
 
-    def get(side: str, role: str) -> Logps:
+    def get(leaf: Leaf) -> Logps | TokenLogps:
         # Rows ascend within a role, so both sides of a pair stand at the same place whatever the micro-batches.
-        index = sorted((i for i, key in enumerate(keys) if key.role == role), key=lambda i: keys[i].row)
+        index = sorted((i for i, key in enumerate(keys) if key.role == leaf.role), key=lambda i: keys[i].row)
         at = torch.tensor(index, dtype=torch.int64, device=sums.device)
-        if side == "policy":
-            return Logps(sums[at], length[at])
-        known = references[role][[keys[i].row for i in index]]
-        return Logps(torch.from_numpy(known).to(sums), length[at])
+        length = tokens.length[at]
+        if leaf.side == "policy":
+            return (
+                Logps(sums[at], length)
+                if leaf.kind is Logps
+                else TokenLogps(_joined([parts[i] for i in index]), length)
+            )
+        known = [cast(NDArray[np.float32], references[leaf.role][keys[i].row]) for i in index]
+        if leaf.kind is TokenLogps:
+            return TokenLogps(_joined([torch.from_numpy(values).to(sums) for values in known]), length)
+        totals = np.array([values.sum(dtype=np.float64) for values in known])
+        return Logps(torch.from_numpy(totals).to(sums), length)
+
+    def _joined(pieces: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(pieces)) if pieces else tokens.token[:0]
 
     return assemble(method.inputs, get)
 
@@ -148,18 +162,18 @@ def _backward(
     """
     keep = len(batches) == 1
     with torch.set_grad_enabled(keep):
-        attached = [totals(token_logps(policy, batch), batch) for batch in batches]
-    sums = torch.cat([t.detach() for t in attached]).requires_grad_()
-    length = torch.cat([batch.length for batch in batches]).to(sums.dtype)
+        attached = [token_logps(policy, batch) for batch in batches]
+    token = torch.cat([t.detach() for t in attached]).requires_grad_()
+    tokens = TokenLogps(token, torch.cat([batch.length for batch in batches]).to(token.dtype))
     with torch.enable_grad():
-        inputs = batch_inputs(sums, length, keys, references, method)
+        inputs = batch_inputs(tokens, keys, references, method)
         output = method.loss(inputs, **hyperparameters)
-        (slope,) = torch.autograd.grad(output.loss.sum(), sums)
-    for batch, known, part in zip(batches, attached, slope.split([len(b.responses) for b in batches]), strict=True):
-        again = known if keep else totals(token_logps(policy, batch), batch)
+        (slope,) = torch.autograd.grad(output.loss.sum(), token)
+    for batch, known, part in zip(batches, attached, slope.split([len(t) for t in attached]), strict=True):
+        again = known if keep else token_logps(policy, batch)
         again.backward(part)
     at_reference = method.loss_at_reference(inputs, **hyperparameters) if method.loss_at_reference else float("nan")
-    return LossOutput(*(value.detach() for value in output)), at_reference, sums.detach()
+    return LossOutput(*(value.detach() for value in output)), at_reference, tokens.sums().detach()
 
 
 def _device(model: PreTrainedModel) -> torch.device:
