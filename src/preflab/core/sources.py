@@ -10,9 +10,10 @@ class Source:
     Args:
         paper: authors and year, for people.
         title: title of the paper.
-        arxiv: arXiv id, which also keys the method, because names collide in the literature.
+        arxiv: arXiv id, which also keys the method, because names collide in the literature; empty without one.
         equation: the equation or section that the code follows.
         bibtex: entry for a bibliography.
+        url: where it is found when it has no arXiv id.
         note: where peers or the paper's own code differ from the equation.
     """
 
@@ -21,4 +22,5 @@ class Source:
     arxiv: str
     equation: str
     bibtex: str
+    url: str = ""
     note: str = ""

@@ -18,20 +18,94 @@ from preflab.methods._types import (
     Pair,
     Referenced,
     ReferencedPair,
+    ReferencedTokenPair,
+    TokenLogps,
+    TokenPair,
     Unpaired,
 )
+from preflab.methods.alpha_po import ALPHA_PO
+from preflab.methods.aot import AOT
+from preflab.methods.aot_unpaired import AOT_UNPAIRED
+from preflab.methods.apo_down import APO_DOWN
+from preflab.methods.apo_zero import APO_ZERO
+from preflab.methods.asft import ASFT
+from preflab.methods.cal_dpo import CAL_DPO
+from preflab.methods.cdpo import CDPO
+from preflab.methods.chi_po import CHI_PO
 from preflab.methods.cpo import CPO
+from preflab.methods.cpo_simpo import CPO_SIMPO
+from preflab.methods.discopop import DISCOPOP
 from preflab.methods.dpo import DPO
+from preflab.methods.dpo_nll import DPO_NLL
+from preflab.methods.dpop import DPOP
+from preflab.methods.eurus import EURUS
+from preflab.methods.exo import EXO
+from preflab.methods.fdpo_alpha import FDPO_ALPHA
+from preflab.methods.fdpo_forward_kl import FDPO_FORWARD_KL
+from preflab.methods.fdpo_js import FDPO_JS
+from preflab.methods.fdpo_reverse_kl import FDPO_REVERSE_KL
+from preflab.methods.flex_dpo import FLEX_DPO
 from preflab.methods.ipo import IPO
 from preflab.methods.ipo_mean import IPO_MEAN
 from preflab.methods.kto import KTO
+from preflab.methods.ld_dpo import LD_DPO
 from preflab.methods.ln_dpo import LN_DPO
+from preflab.methods.nca import NCA
 from preflab.methods.orpo import ORPO
+from preflab.methods.r_dpo import R_DPO
+from preflab.methods.rainbow_po import RAINBOW_PO
+from preflab.methods.robust_dpo import ROBUST_DPO
+from preflab.methods.rpo import RPO
+from preflab.methods.rrhf import RRHF
+from preflab.methods.rso_hinge import RSO_HINGE
 from preflab.methods.sft import SFT
+from preflab.methods.sft_dpo import SFT_DPO
 from preflab.methods.simpo import SIMPO
 from preflab.methods.slic_hf import SLIC_HF
+from preflab.methods.sppo_hard import SPPO_HARD
 
-ALL: Final[tuple[Method, ...]] = (SFT, DPO, LN_DPO, IPO, IPO_MEAN, KTO, CPO, SIMPO, SLIC_HF, ORPO)
+ALL: Final[tuple[Method, ...]] = (
+    SFT,
+    DPO,
+    LN_DPO,
+    IPO,
+    IPO_MEAN,
+    KTO,
+    CPO,
+    SIMPO,
+    SLIC_HF,
+    ORPO,
+    ALPHA_PO,
+    AOT,
+    AOT_UNPAIRED,
+    APO_DOWN,
+    APO_ZERO,
+    ASFT,
+    CAL_DPO,
+    CDPO,
+    CHI_PO,
+    CPO_SIMPO,
+    DISCOPOP,
+    DPO_NLL,
+    DPOP,
+    EURUS,
+    EXO,
+    FDPO_ALPHA,
+    FDPO_FORWARD_KL,
+    FDPO_JS,
+    FDPO_REVERSE_KL,
+    FLEX_DPO,
+    LD_DPO,
+    NCA,
+    R_DPO,
+    RAINBOW_PO,
+    ROBUST_DPO,
+    RPO,
+    RRHF,
+    RSO_HINGE,
+    SFT_DPO,
+    SPPO_HARD,
+)
 
 
 def find(name: str) -> Method:
@@ -67,16 +141,46 @@ def load(spec: str) -> Method:
 
 __all__ = [
     "ALL",
+    "ALPHA_PO",
+    "AOT",
+    "AOT_UNPAIRED",
+    "APO_DOWN",
+    "APO_ZERO",
+    "ASFT",
+    "CAL_DPO",
+    "CDPO",
+    "CHI_PO",
     "CPO",
+    "CPO_SIMPO",
+    "DISCOPOP",
     "DPO",
+    "DPOP",
+    "DPO_NLL",
+    "EURUS",
+    "EXO",
+    "FDPO_ALPHA",
+    "FDPO_FORWARD_KL",
+    "FDPO_JS",
+    "FDPO_REVERSE_KL",
+    "FLEX_DPO",
     "IPO",
     "IPO_MEAN",
     "KTO",
+    "LD_DPO",
     "LN_DPO",
+    "NCA",
     "ORPO",
+    "RAINBOW_PO",
+    "ROBUST_DPO",
+    "RPO",
+    "RRHF",
+    "RSO_HINGE",
+    "R_DPO",
     "SFT",
+    "SFT_DPO",
     "SIMPO",
     "SLIC_HF",
+    "SPPO_HARD",
     "Chosen",
     "Invariances",
     "Leaf",
@@ -86,7 +190,10 @@ __all__ = [
     "Pair",
     "Referenced",
     "ReferencedPair",
+    "ReferencedTokenPair",
     "Side",
+    "TokenLogps",
+    "TokenPair",
     "Unpaired",
     "assemble",
     "code_digest",

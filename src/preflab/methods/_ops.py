@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from preflab.methods._types import Logps
+from preflab.methods._types import Logps, ReferencedPair, TokenLogps
 
 _LOG_HALF = -0.6931471805599453
 
@@ -56,3 +56,36 @@ def log_odds(mean: Tensor) -> Tensor:
         Same shape, nats, finite.
     """
     return mean - log1mexp(mean)
+
+
+def log_ratios(batch: ReferencedPair) -> tuple[Tensor, Tensor]:
+    """Return `log pi/ref` of the chosen and of the rejected responses, `[pair]` each, nats.
+
+    Raises:
+        ValueError: as in `aligned`.
+    """
+    aligned(*batch.policy, *batch.reference)
+    return (
+        batch.policy.chosen.total - batch.reference.chosen.total,
+        batch.policy.rejected.total - batch.reference.rejected.total,
+    )
+
+
+def aligned_tokens(*responses: TokenLogps) -> None:
+    """Refuse token log-probs that do not belong to as many responses, or whose lengths do not add up.
+
+    Args:
+        responses: the log-probs that are combined response by response; tokens `[token]`, lengths `[response]`.
+
+    Raises:
+        ValueError: a tensor is not one-dimensional and floating, the numbers of responses differ, or there are more or
+            fewer tokens than the lengths say.
+    """
+    tensors = [tensor for response in responses for tensor in response]
+    whole = all(tensor.dim() == 1 and tensor.is_floating_point() for tensor in tensors)
+    counts = {len(response.length) for response in responses} if whole else set()
+    if len(counts) != 1 or any(len(response.token) != int(response.length.sum()) for response in responses):
+        raise ValueError(
+            "log-probs and lengths must all be floating, [token] and [response] with one number of responses, and "
+            f"lengths must add up to the tokens; got shapes {[tuple(tensor.shape) for tensor in tensors]}."
+        )

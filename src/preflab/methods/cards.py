@@ -112,8 +112,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "Published learning rates (full fine-tuning, 7B class)": ", ".join(
             f"{rate:g}" for rate in data["learning_rates"]
         ),
-        "Source": f"{source['paper']}, *{_escaped(source['title'])}*, "
-        f"[arXiv:{source['arxiv']}](https://arxiv.org/abs/{source['arxiv']}), {_equation(source['equation'])}",
+        "Source": f"{source['paper']}, *{_escaped(source['title'])}*, {_link(source)}, {_equation(source['equation'])}",
         "How it differs elsewhere": source["note"],
     }
     return {label: text for label, text in facts.items() if text}
@@ -121,6 +120,12 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
 
 def _escaped(text: str) -> str:
     return text.replace("*", "\\*")
+
+
+def _link(source: dict[str, str]) -> str:
+    if source["arxiv"]:
+        return f"[arXiv:{source['arxiv']}](https://arxiv.org/abs/{source['arxiv']})"
+    return f"<{source['url']}>"
 
 
 def _equation(text: str) -> str:

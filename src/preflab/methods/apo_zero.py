@@ -1,0 +1,83 @@
+"""APO-zero: anchored preference optimisation for data better than the model."""
+
+from dataclasses import dataclass
+
+import torch
+
+from preflab.core.domains import POSITIVE, Hyperparameters, hyper
+from preflab.core.sources import Source
+from preflab.methods._ops import log_ratios
+from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class APOZeroHyperparameters(Hyperparameters):
+    """Hyper-parameters of APO-zero."""
+
+    beta: float = hyper(
+        0.1,
+        domain=POSITIVE,
+        grid=(0.01, 0.05, 0.1),
+        unit="1/nat",
+        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
+        log_scale=True,
+    )
+
+
+def apo_zero_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
+    """Raises the chosen and lowers the rejected likelihood, each against the reference.
+
+    loss = sigma(-beta * log pi/ref (chosen)) + sigma(beta * log pi/ref (rejected))
+
+    It is KTO with a baseline of zero on both responses of a pair; 1 - sigma(x) is written sigma(-x), which keeps its
+    digits.
+
+    Args:
+        batch: sequence log-probs, float32 [pair], nats; response tokens only.
+        beta: strength of the tie to the reference, 1/nat, (0, inf).
+
+    Returns:
+        loss [pair]; rewards [pair] = beta * log-ratio, detached. At policy == reference the loss is 1.
+
+    References:
+        D'Oosterlinck et al., Anchored Preference Optimization and Contrastive Revisions, 2024, arXiv:2408.06266, eq. 7.
+        TRL's `apo_zero` is the same.
+    """
+    chosen_ratio, rejected_ratio = log_ratios(batch)
+    chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
+    loss = torch.sigmoid(-chosen) + torch.sigmoid(rejected)
+    return LossOutput(loss, chosen.detach(), rejected.detach())
+
+
+def apo_zero_at_reference(batch: ReferencedPair, *, beta: float) -> float:
+    """1."""
+    return 1.0
+
+
+APO_ZERO = Method(
+    name="apo_zero",
+    title="APO-zero",
+    summary="Anchors both responses to the reference: chosen up, rejected down, for data better than the model.",
+    inputs=ReferencedPair,
+    loss=apo_zero_loss,
+    hyperparameters=APOZeroHyperparameters,
+    loss_at_reference=apo_zero_at_reference,
+    learning_rates=(2e-7,),
+    invariances=Invariances(constant_shift=True),
+    source=Source(
+        paper="D'Oosterlinck et al., 2024",
+        title="Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment",
+        arxiv="2408.06266",
+        equation="7",
+        bibtex="""@article{doosterlinck2025anchored,
+  title = {Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment},
+  author = {D'Oosterlinck, Karel and Xu, Winnie and Develder, Chris and Demeester, Thomas and Singh, Amanpreet and
+            Potts, Christopher and Kiela, Douwe and Mehri, Shikib},
+  journal = {Transactions of the Association for Computational Linguistics},
+  year = {2025},
+  eprint = {2408.06266},
+  archivePrefix = {arXiv}
+}""",
+        note="Names collide: adversarial preference optimisation is also called APO.",
+    ),
+)

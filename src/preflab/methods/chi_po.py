@@ -1,0 +1,107 @@
+"""chi-PO: chi-squared preference optimisation."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from preflab.core.domains import POSITIVE, Hyperparameters, hyper
+from preflab.core.sources import Source
+from preflab.methods._ops import log_ratios
+from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChiPOHyperparameters(Hyperparameters):
+    """Hyper-parameters of chi-PO."""
+
+    beta: float = hyper(
+        0.05,
+        domain=POSITIVE,
+        grid=(0.005, 0.05),
+        unit="1/nat",
+        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
+        log_scale=True,
+    )
+    reward_bound: float = hyper(
+        10.0,
+        domain=POSITIVE,
+        grid=(10.0,),
+        unit="nat",
+        doc="Half the largest reward margin: the margin is clipped to +-2 times this value, with no gradient outside.",
+    )
+    clamp: float = hyper(
+        80.0,
+        domain=POSITIVE,
+        grid=(80.0,),
+        unit="nat",
+        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. TRL 1.16 uses 80 "
+        "in float32.",
+    )
+
+
+def chi_po_loss(batch: ReferencedPair, *, beta: float, reward_bound: float, clamp: float) -> LossOutput:
+    """DPO under a mixture of the chi-squared and the KL divergence, which punishes strong over-optimisation.
+
+    loss = -log sigma(clip(beta * phi(l_chosen) - beta * phi(l_rejected), -2 R, 2 R))
+    phi(l) = exp(l) + l, l_y = log pi/ref (y), R = reward_bound
+
+    phi is f' of f(u) = u^2 / 2 + u log u at u = e^l, up to a constant.
+
+    Args:
+        batch: sequence log-probs, float32 [pair], nats; response tokens only.
+        beta: strength of the tie to the reference, 1/nat, (0, inf).
+        reward_bound: half the largest margin, nats, (0, inf).
+        clamp: largest exponent, nats, (0, inf).
+
+    Returns:
+        loss [pair], nats; rewards [pair] = beta * phi, detached. At policy == reference the loss is log 2.
+
+    References:
+        Huang et al., Correcting the Mythos of KL-Regularization, 2024, arXiv:2407.13399, objective.
+    """
+    chosen_ratio, rejected_ratio = log_ratios(batch)
+    chosen = beta * (torch.exp(chosen_ratio.clamp(max=clamp)) + chosen_ratio)
+    rejected = beta * (torch.exp(rejected_ratio.clamp(max=clamp)) + rejected_ratio)
+    margin = (chosen - rejected).clamp(-2 * reward_bound, 2 * reward_bound)
+    loss = -F.logsigmoid(margin)
+    return LossOutput(loss, chosen.detach(), rejected.detach())
+
+
+def chi_po_at_reference(batch: ReferencedPair, *, beta: float, reward_bound: float, clamp: float) -> float:
+    """log(2)."""
+    return math.log(2)
+
+
+CHI_PO = Method(
+    name="chi_po",
+    title="chi-PO",
+    summary="DPO with one more term in the link, exp of the log-ratio, so that large departures from the reference "
+    "cost more.",
+    inputs=ReferencedPair,
+    loss=chi_po_loss,
+    hyperparameters=ChiPOHyperparameters,
+    loss_at_reference=chi_po_at_reference,
+    learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
+    invariances=Invariances(constant_shift=True),
+    source=Source(
+        paper="Huang et al., 2024",
+        title="Correcting the Mythos of KL-Regularization: Direct Alignment without Overoptimization via Chi-Squared "
+        "Preference Optimization",
+        arxiv="2407.13399",
+        equation="objective",
+        bibtex="""@inproceedings{huang2025correcting,
+  title = {Correcting the Mythos of {KL}-Regularization: Direct Alignment without Overoptimization via Chi-Squared
+           Preference Optimization},
+  author = {Huang, Audrey and Zhan, Wenhao and Xie, Tengyang and Lee, Jason D. and Sun, Wen and
+            Krishnamurthy, Akshay and Foster, Dylan J.},
+  booktitle = {International Conference on Learning Representations},
+  year = {2025},
+  eprint = {2407.13399},
+  archivePrefix = {arXiv}
+}""",
+        note="The bound R is the range of the true reward, which the paper leaves to the user; 10 is this project's "
+        "default. No learning rate of its own is known here; DPO's stand in.",
+    ),
+)

@@ -1,0 +1,105 @@
+"""f-DPO (alpha): DPO under another divergence."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from preflab.core.domains import POSITIVE, Domain, Hyperparameters, hyper
+from preflab.core.sources import Source
+from preflab.methods._ops import log_ratios
+from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FDPOAlphaHyperparameters(Hyperparameters):
+    """Hyper-parameters of f-DPO (alpha)."""
+
+    beta: float = hyper(
+        0.1,
+        domain=POSITIVE,
+        grid=(0.01, 0.05, 0.1),
+        unit="1/nat",
+        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
+        log_scale=True,
+    )
+    alpha: float = hyper(
+        0.5,
+        domain=Domain(0.0, 1.0, low_open=True, high_open=False),
+        grid=(0.3, 0.5, 0.7),
+        unit="",
+        doc="Which divergence: towards 0 it is reverse KL, at 1 forward KL.",
+    )
+    clamp: float = hyper(
+        80.0,
+        domain=POSITIVE,
+        grid=(80.0,),
+        unit="nat",
+        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. TRL 1.16 uses 80 "
+        "in float32.",
+    )
+
+
+def fdpo_alpha_loss(batch: ReferencedPair, *, beta: float, alpha: float, clamp: float) -> LossOutput:
+    """DPO whose tie to the reference is the alpha-divergence.
+
+    loss = -log sigma(beta * (g(l_chosen) - g(l_rejected)))
+    g(l) = -exp(-alpha * l) / alpha
+    l_y = log pi/ref (y)
+
+    With f(u) = (u^(1 - alpha) - (1 - alpha) u - alpha) / (alpha (alpha - 1)), f'(e^l) = (1 - e^(-alpha l)) / alpha, and
+    the constant cancels. It tends to reverse KL as alpha goes to 0 and is forward KL at 1.
+
+    Args:
+        batch: sequence log-probs, float32 [pair], nats; response tokens only.
+        beta: strength of the tie to the reference, 1/nat, (0, inf).
+        alpha: which divergence, (0, 1].
+        clamp: largest exponent, nats, (0, inf).
+
+    Returns:
+        loss [pair], nats; rewards [pair] = beta * g(log-ratio), detached. At policy == reference the loss is log 2.
+
+    References:
+        Wang et al., Beyond Reverse KL, 2023, arXiv:2309.16240, objective. TRL's `f_divergence_type` is the
+        same up to a constant of g, which cancels.
+    """
+    chosen_ratio, rejected_ratio = log_ratios(batch)
+    chosen = -beta / alpha * torch.exp((-alpha * chosen_ratio).clamp(max=clamp))
+    rejected = -beta / alpha * torch.exp((-alpha * rejected_ratio).clamp(max=clamp))
+    loss = -F.logsigmoid(chosen - rejected)
+    return LossOutput(loss, chosen.detach(), rejected.detach())
+
+
+def fdpo_alpha_at_reference(batch: ReferencedPair, *, beta: float, alpha: float, clamp: float) -> float:
+    """log(2)."""
+    return math.log(2)
+
+
+FDPO_ALPHA = Method(
+    name="fdpo_alpha",
+    title="f-DPO (alpha)",
+    summary="DPO under the alpha-divergence instead of the reverse KL divergence.",
+    inputs=ReferencedPair,
+    loss=fdpo_alpha_loss,
+    hyperparameters=FDPOAlphaHyperparameters,
+    loss_at_reference=fdpo_alpha_at_reference,
+    learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
+    invariances=Invariances(constant_shift=True),
+    source=Source(
+        paper="Wang et al., 2023",
+        title="Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints",
+        arxiv="2309.16240",
+        equation="objective",
+        bibtex="""@inproceedings{wang2024beyond,
+  title = {Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence Constraints},
+  author = {Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+  eprint = {2309.16240},
+  archivePrefix = {arXiv}
+}""",
+        note="TRL's coefficient is 1 - alpha in these terms. No learning rate of its own is known here; DPO's stand "
+        "in.",
+    ),
+)

@@ -1,0 +1,85 @@
+"""f-DPO (reverse KL): DPO under another divergence."""
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+
+from preflab.core.domains import POSITIVE, Hyperparameters, hyper
+from preflab.core.sources import Source
+from preflab.methods._ops import log_ratios
+from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FDPOReverseKLHyperparameters(Hyperparameters):
+    """Hyper-parameters of f-DPO (reverse KL)."""
+
+    beta: float = hyper(
+        0.1,
+        domain=POSITIVE,
+        grid=(0.01, 0.05, 0.1),
+        unit="1/nat",
+        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
+        log_scale=True,
+    )
+
+
+def fdpo_reverse_kl_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
+    """DPO whose tie to the reference is the reverse KL divergence.
+
+    loss = -log sigma(beta * (g(l_chosen) - g(l_rejected)))
+    g(l) = l
+    l_y = log pi/ref (y)
+
+    With f(u) = u log u, f'(e^l) = l + 1 and the constant cancels: this is DPO, kept under its own name so that studies
+    of divergences can list it.
+
+    Args:
+        batch: sequence log-probs, float32 [pair], nats; response tokens only.
+        beta: strength of the tie to the reference, 1/nat, (0, inf).
+
+    Returns:
+        loss [pair], nats; rewards [pair] = beta * g(log-ratio), detached. At policy == reference the loss is log 2.
+
+    References:
+        Wang et al., Beyond Reverse KL, 2023, arXiv:2309.16240, objective. TRL's `f_divergence_type` is the
+        same up to a constant of g, which cancels.
+    """
+    chosen_ratio, rejected_ratio = log_ratios(batch)
+    chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
+    loss = -F.logsigmoid(chosen - rejected)
+    return LossOutput(loss, chosen.detach(), rejected.detach())
+
+
+def fdpo_reverse_kl_at_reference(batch: ReferencedPair, *, beta: float) -> float:
+    """log(2)."""
+    return math.log(2)
+
+
+FDPO_REVERSE_KL = Method(
+    name="fdpo_reverse_kl",
+    title="f-DPO (reverse KL)",
+    summary="DPO under the name that it has among other divergences.",
+    inputs=ReferencedPair,
+    loss=fdpo_reverse_kl_loss,
+    hyperparameters=FDPOReverseKLHyperparameters,
+    loss_at_reference=fdpo_reverse_kl_at_reference,
+    learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
+    invariances=Invariances(constant_shift=True),
+    source=Source(
+        paper="Wang et al., 2023",
+        title="Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints",
+        arxiv="2309.16240",
+        equation="objective",
+        bibtex="""@inproceedings{wang2024beyond,
+  title = {Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence Constraints},
+  author = {Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+  eprint = {2309.16240},
+  archivePrefix = {arXiv}
+}""",
+        note="No learning rate of its own is known here; DPO's stand in.",
+    ),
+)
