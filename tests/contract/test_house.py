@@ -10,7 +10,7 @@ import preflab
 
 SOURCE = Path(preflab.__file__).parent
 METHOD_FILES = sorted(path for path in (SOURCE / "methods").glob("[!_]*.py") if path.name != "cards.py")
-ALLOWED = ("preflab.core.", "preflab.methods._types", "preflab.methods._ops")
+ALLOWED = ("preflab.core.", *(f"preflab.methods.{name}" for name in ("_types", "_ops", "_hyper", "_papers")))
 
 
 def imported(path: Path) -> list[str]:

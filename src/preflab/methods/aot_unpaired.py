@@ -1,13 +1,14 @@
 """AOT on unpaired responses: alignment via optimal transport."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
+from preflab.methods._papers import AOT_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -15,14 +16,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class AOTUnpairedHyperparameters(Hyperparameters):
     """Hyper-parameters of AOT (unpaired)."""
 
-    beta: float = hyper(
-        0.01,
-        domain=POSITIVE,
-        grid=(0.01,),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.01, grid=(0.01,))
 
 
 def aot_unpaired_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
@@ -66,20 +60,9 @@ AOT_UNPAIRED = Method(
     loss_at_reference=aot_unpaired_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(permutation=False, constant_shift=True, batch_split=False),
-    source=Source(
-        paper="Melnyk et al., 2024",
-        title="Distributional Preference Alignment of LLMs via Optimal Transport",
-        arxiv="2406.05882",
+    source=replace(
+        AOT_PAPER,
         equation="unpaired variant",
-        bibtex="""@inproceedings{melnyk2024distributional,
-  title = {Distributional Preference Alignment of {LLMs} via Optimal Transport},
-  author = {Melnyk, Igor and Mroueh, Youssef and Belgodere, Brian and Rigotti, Mattia and Nitsure, Apoorva and
-            Yurochkin, Mikhail and Greenewald, Kristjan and Navratil, Jiri and Ross, Jerret},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024},
-  eprint = {2406.05882},
-  archivePrefix = {arXiv}
-}""",
         note="The paper allows groups of different sizes by interpolating quantiles; here both have one response per "
         "pair. No learning rate of its own is known here; DPO's stand in.",
     ),

@@ -1,12 +1,13 @@
 """APO-down: anchored preference optimisation for data worse than the model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
+from preflab.methods._papers import APO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -14,14 +15,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class APODownHyperparameters(Hyperparameters):
     """Hyper-parameters of APO-down."""
 
-    beta: float = hyper(
-        0.1,
-        domain=POSITIVE,
-        grid=(0.01, 0.05, 0.1),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
 
 
 def apo_down_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
@@ -63,20 +57,9 @@ APO_DOWN = Method(
     loss_at_reference=apo_down_at_reference,
     learning_rates=(2e-7,),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="D'Oosterlinck et al., 2024",
-        title="Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment",
-        arxiv="2408.06266",
+    source=replace(
+        APO_PAPER,
         equation="8",
-        bibtex="""@article{doosterlinck2025anchored,
-  title = {Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment},
-  author = {D'Oosterlinck, Karel and Xu, Winnie and Develder, Chris and Demeester, Thomas and Singh, Amanpreet and
-            Potts, Christopher and Kiela, Douwe and Mehri, Shikib},
-  journal = {Transactions of the Association for Computational Linguistics},
-  year = {2025},
-  eprint = {2408.06266},
-  archivePrefix = {arXiv}
-}""",
         note="The chosen likelihood falls by design.",
     ),
 )

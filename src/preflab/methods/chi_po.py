@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -16,14 +17,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class ChiPOHyperparameters(Hyperparameters):
     """Hyper-parameters of chi-PO."""
 
-    beta: float = hyper(
-        0.05,
-        domain=POSITIVE,
-        grid=(0.005, 0.05),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.05, grid=(0.005, 0.05))
     reward_bound: float = hyper(
         10.0,
         domain=POSITIVE,

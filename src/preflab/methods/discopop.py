@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Domain, Hyperparameters, hyper
+from preflab.core.domains import Domain, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -16,14 +17,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class DiscoPOPHyperparameters(Hyperparameters):
     """Hyper-parameters of DiscoPOP."""
 
-    beta: float = hyper(
-        0.05,
-        domain=POSITIVE,
-        grid=(0.05,),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.05, grid=(0.05,))
     tau: float = hyper(
         0.05,
         domain=Domain(0.0, 1.0, low_open=True, high_open=False),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 
-from preflab.core.domains import NON_NEGATIVE, POSITIVE, Hyperparameters, hyper
+from preflab.core.domains import NON_NEGATIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -15,14 +16,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class DPOPHyperparameters(Hyperparameters):
     """Hyper-parameters of DPOP."""
 
-    beta: float = hyper(
-        0.3,
-        domain=POSITIVE,
-        grid=(0.1, 0.3),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.3, grid=(0.1, 0.3))
     penalty: float = hyper(
         50.0,
         domain=NON_NEGATIVE,

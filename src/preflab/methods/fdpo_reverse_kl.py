@@ -1,13 +1,14 @@
 """f-DPO (reverse KL): DPO under another divergence."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
+from preflab.methods._papers import F_DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -15,14 +16,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class FDPOReverseKLHyperparameters(Hyperparameters):
     """Hyper-parameters of f-DPO (reverse KL)."""
 
-    beta: float = hyper(
-        0.1,
-        domain=POSITIVE,
-        grid=(0.01, 0.05, 0.1),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
 
 
 def fdpo_reverse_kl_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
@@ -67,19 +61,9 @@ FDPO_REVERSE_KL = Method(
     loss_at_reference=fdpo_reverse_kl_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Wang et al., 2023",
-        title="Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints",
-        arxiv="2309.16240",
+    source=replace(
+        F_DPO_PAPER,
         equation="objective",
-        bibtex="""@inproceedings{wang2024beyond,
-  title = {Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence Constraints},
-  author = {Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin},
-  booktitle = {International Conference on Learning Representations},
-  year = {2024},
-  eprint = {2309.16240},
-  archivePrefix = {arXiv}
-}""",
         note="No learning rate of its own is known here; DPO's stand in.",
     ),
 )

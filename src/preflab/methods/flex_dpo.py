@@ -1,13 +1,13 @@
 """Flex-DPO: DPO with a strength for each of the two responses."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
 from preflab.methods._ops import log_ratios
+from preflab.methods._papers import THREED_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -71,19 +71,9 @@ FLEX_DPO = Method(
     loss_at_reference=flex_dpo_at_reference,
     learning_rates=(5e-7, 5e-6),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Yan et al., 2024",
-        title="3D-Properties: Identifying Challenges in DPO and Charting a Path Forward",
-        arxiv="2406.07327",
+    source=replace(
+        THREED_PAPER,
         equation="section 4",
-        bibtex="""@inproceedings{yan2025threed,
-  title = {{3D}-Properties: Identifying Challenges in {DPO} and Charting a Path Forward},
-  author = {Yan, Yuzi and Miao, Yibo and Li, Jialian and Zhang, Yipin and Xie, Jian and Deng, Zhijie and Yan, Dong},
-  booktitle = {International Conference on Learning Representations},
-  year = {2025},
-  eprint = {2406.07327},
-  archivePrefix = {arXiv}
-}""",
         note="The text calls the constants adaptive; they are fixed numbers.",
     ),
 )

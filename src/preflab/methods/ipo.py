@@ -1,10 +1,10 @@
 """IPO with summed log-probs, as its equation reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
 from preflab.methods._ops import aligned
+from preflab.methods._papers import IPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -60,22 +60,9 @@ IPO = Method(
     loss_at_reference=ipo_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Azar et al., 2023",
-        title="A General Theoretical Paradigm to Understand Learning from Human Preferences",
-        arxiv="2310.12036",
+    source=replace(
+        IPO_PAPER,
         equation="17",
-        bibtex="""@inproceedings{azar2024general,
-  title = {A General Theoretical Paradigm to Understand Learning from Human Preferences},
-  author = {Azar, Mohammad Gheshlaghi and Guo, Zhaohan Daniel and Piot, Bilal and Munos, R{\\'e}mi and
-            Rowland, Mark and Valko, Michal and Calandriello, Daniele},
-  booktitle = {Proceedings of the 27th International Conference on Artificial Intelligence and Statistics},
-  series = {Proceedings of Machine Learning Research},
-  volume = {238},
-  year = {2024},
-  eprint = {2310.12036},
-  archivePrefix = {arXiv}
-}""",
         note="Log-probs summed over tokens, as the equation reads. Other codebases average: see ipo_mean. "
         "The two tau are not comparable.",
     ),

@@ -1,10 +1,10 @@
 """IPO with log-ratios averaged over tokens, as most codebases run it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
 from preflab.methods._ops import aligned
+from preflab.methods._papers import IPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -62,22 +62,9 @@ IPO_MEAN = Method(
     loss_at_reference=ipo_mean_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Azar et al., 2023",
-        title="A General Theoretical Paradigm to Understand Learning from Human Preferences",
-        arxiv="2310.12036",
+    source=replace(
+        IPO_PAPER,
         equation="17, with log-ratios averaged over tokens",
-        bibtex="""@inproceedings{azar2024general,
-  title = {A General Theoretical Paradigm to Understand Learning from Human Preferences},
-  author = {Azar, Mohammad Gheshlaghi and Guo, Zhaohan Daniel and Piot, Bilal and Munos, R{\\'e}mi and
-            Rowland, Mark and Valko, Michal and Calandriello, Daniele},
-  booktitle = {Proceedings of the 27th International Conference on Artificial Intelligence and Statistics},
-  series = {Proceedings of Machine Learning Research},
-  volume = {238},
-  year = {2024},
-  eprint = {2310.12036},
-  archivePrefix = {arXiv}
-}""",
         note="What TRL calls ipo. The equation itself shows sums: see ipo. The two tau are not comparable.",
     ),
 )

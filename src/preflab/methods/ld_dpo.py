@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from preflab.core.domains import POSITIVE, UNIT_INTERVAL, Hyperparameters, hyper
+from preflab.core.domains import UNIT_INTERVAL, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import aligned_tokens
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedTokenPair, TokenLogps
 
@@ -17,14 +18,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedTo
 class LDDPOHyperparameters(Hyperparameters):
     """Hyper-parameters of LD-DPO."""
 
-    beta: float = hyper(
-        0.1,
-        domain=POSITIVE,
-        grid=(0.01, 0.05, 0.1),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
     alpha: float = hyper(
         0.5,
         domain=UNIT_INTERVAL,

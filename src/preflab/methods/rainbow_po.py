@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 
-from preflab.core.domains import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, Hyperparameters, hyper
+from preflab.core.domains import NON_NEGATIVE, UNIT_INTERVAL, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import aligned
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -14,14 +15,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class RainbowPOHyperparameters(Hyperparameters):
     """Hyper-parameters of RainbowPO."""
 
-    beta: float = hyper(
-        10.0,
-        domain=POSITIVE,
-        grid=(10.0,),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(10.0, grid=(10.0,))
     alpha: float = hyper(
         0.5,
         domain=UNIT_INTERVAL,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Domain, Hyperparameters, hyper
+from preflab.core.domains import Domain, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -15,14 +16,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class RobustDPOHyperparameters(Hyperparameters):
     """Hyper-parameters of Robust DPO."""
 
-    beta: float = hyper(
-        0.1,
-        domain=POSITIVE,
-        grid=(0.01, 0.05, 0.1),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
     label_noise: float = hyper(
         0.1,
         domain=Domain(0.0, 0.5, low_open=False, high_open=True),

@@ -1,13 +1,14 @@
 """SFT-DPO: DPO plus the likelihood of the chosen response."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import NON_NEGATIVE, POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
+from preflab.core.domains import NON_NEGATIVE, Hyperparameters, hyper
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
+from preflab.methods._papers import THREED_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -15,14 +16,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class SFTDPOHyperparameters(Hyperparameters):
     """Hyper-parameters of SFT-DPO."""
 
-    beta: float = hyper(
-        0.1,
-        domain=POSITIVE,
-        grid=(0.01, 0.05, 0.1),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
     gamma: float = hyper(
         0.1,
         domain=NON_NEGATIVE,
@@ -74,19 +68,9 @@ SFT_DPO = Method(
     loss_at_reference=sft_dpo_at_reference,
     learning_rates=(5e-7, 5e-6),
     invariances=Invariances(),
-    source=Source(
-        paper="Yan et al., 2024",
-        title="3D-Properties: Identifying Challenges in DPO and Charting a Path Forward",
-        arxiv="2406.07327",
+    source=replace(
+        THREED_PAPER,
         equation="7",
-        bibtex="""@inproceedings{yan2025threed,
-  title = {{3D}-Properties: Identifying Challenges in {DPO} and Charting a Path Forward},
-  author = {Yan, Yuzi and Miao, Yibo and Li, Jialian and Zhang, Yipin and Xie, Jian and Deng, Zhijie and Yan, Dong},
-  booktitle = {International Conference on Learning Representations},
-  year = {2025},
-  eprint = {2406.07327},
-  archivePrefix = {arXiv}
-}""",
         note="The printed equation has the likelihood inside the outer minus; the gradient below it fixes the sign. "
         "Sum over tokens, as log pi reads; RPO and DPO with NLL differ in name, weight and length normalisation.",
     ),

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
+from preflab.core.domains import Hyperparameters
 from preflab.core.sources import Source
+from preflab.methods._hyper import tie
 from preflab.methods._ops import log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -12,14 +13,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class SPPOHardHyperparameters(Hyperparameters):
     """Hyper-parameters of SPPO (hard)."""
 
-    beta: float = hyper(
-        0.001,
-        domain=POSITIVE,
-        grid=(0.001,),
-        unit="1/nat",
-        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
-        log_scale=True,
-    )
+    beta: float = tie(0.001, grid=(0.001,))
 
 
 def sppo_hard_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:

@@ -1,0 +1,17 @@
+"""Hyper-parameters that many methods declare alike."""
+
+from typing import Any
+
+from preflab.core.domains import POSITIVE, hyper
+
+
+def tie(default: float, *, grid: tuple[float, ...]) -> Any:
+    """Declare the beta of a reward that is beta times a log-ratio."""
+    return hyper(
+        default,
+        domain=POSITIVE,
+        grid=grid,
+        unit="1/nat",
+        doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
+        log_scale=True,
+    )
