@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import math
@@ -11,11 +12,25 @@ from typing import Any
 
 import pytest
 import torch
+from tests.frozen import frozen
 
 from preflab.core.domains import Hyperparameters, hyper, specs
 from preflab.core.errors import ConfigError
 from preflab.core.ids import canonical_json
-from preflab.methods import ALL, Leaf, Logps, Method, TokenLogps, assemble, leaves, validate
+from preflab.methods import (
+    ALL,
+    Leaf,
+    Logps,
+    Method,
+    Moments,
+    Part,
+    TokenLogps,
+    Values,
+    assemble,
+    compares_pairs,
+    leaves,
+    validate,
+)
 from preflab.methods.cards import bibtex, card, card_text
 
 METHODS = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
@@ -40,34 +55,53 @@ def settings(method: Method) -> Iterator[dict[str, float]]:
         yield dict(zip(grids, values, strict=True))
 
 
-AnyLogps = Logps | TokenLogps
-Table = dict[Leaf, AnyLogps]
+Table = dict[Leaf, Part]
+LOG_PROBS = ("policy", "reference", "moving_reference")
 
 
-def picked(logps: AnyLogps, index: torch.Tensor | slice) -> AnyLogps:
+def picked(part: Part, index: torch.Tensor | slice) -> Part:
     """Some of the responses, in the order of the index."""
-    if isinstance(logps, Logps):
-        return Logps(logps.total[index], logps.length[index])
-    parts = logps.token.split(logps.length.long().tolist())
+    if not isinstance(part, TokenLogps):
+        return type(part)(*(values[index] for values in part))
+    parts = part.token.split(part.length.long().tolist())
     numbers = torch.arange(len(parts))[index].tolist()
-    return TokenLogps(torch.cat([parts[i] for i in numbers]), logps.length[index])
+    return TokenLogps(torch.cat([parts[i] for i in numbers]), part.length[index])
 
 
-def shifted_by(logps: AnyLogps, constant: torch.Tensor) -> AnyLogps:
-    """The same responses, each total moved by its constant."""
-    if isinstance(logps, Logps):
-        return logps._replace(total=logps.total + constant)
-    return logps._replace(token=logps.token + (constant / logps.length)[logps.response])
+def shifted_by(leaf: Leaf, part: Part, constant: torch.Tensor) -> Part:
+    """The same responses, the log-prob of each moved by its constant."""
+    if leaf.quantity not in LOG_PROBS:
+        return part
+    if isinstance(part, Logps):
+        return part._replace(total=part.total + constant)
+    return part._replace(token=part.token + (constant / part.length)[part.response])
 
 
-def remade(batch: Any, table: Table, change: Callable[[Leaf, AnyLogps], AnyLogps]) -> Any:
-    """The batch with every leaf changed."""
-    return assemble(type(batch), lambda leaf: change(leaf, table[leaf]))
+def with_values(part: Part, values: torch.Tensor) -> Part:
+    """The same responses with other values."""
+    return type(part)(values, *part[1:])
 
 
-def trained(table: Table) -> list[torch.Tensor]:
-    """What the loss is differentiated in: the policy's log-probs, but not of responses that only feed a baseline."""
-    return [logps[0] for leaf, logps in table.items() if leaf.side == "policy" and leaf.role != "mismatched"]
+def remade(batch: Any, table: Table, change: Callable[[Leaf, Part], Part]) -> Any:
+    """The batch with every leaf changed and its state kept."""
+    return assemble(type(batch), lambda leaf: change(leaf, table[leaf]), tuple(moments_of(batch)))
+
+
+def moments_of(part: Any) -> Iterator[Moments]:
+    if isinstance(part, Moments):
+        yield part
+    elif isinstance(part, tuple):
+        for field in part:
+            yield from moments_of(field)
+
+
+def trained(table: Table) -> dict[Leaf, torch.Tensor]:
+    """What the loss is differentiated in: not responses that only feed a baseline."""
+    return {
+        leaf: part[0]
+        for leaf, part in table.items()
+        if leaf.quantity in ("policy", "divergence") and leaf.role != "mismatched"
+    }
 
 
 @METHODS
@@ -133,42 +167,54 @@ def test_anything_that_would_broadcast_is_refused(method, random_batch, leaves_o
     for broken in table:
         for shape in ((4, 1), (1,), (5,), ()):
 
-            def change(leaf: Leaf, logps: AnyLogps, broken: Leaf = broken, shape: Any = shape) -> AnyLogps:
-                return type(logps)(-torch.ones(shape, dtype=torch.float64), logps.length) if leaf == broken else logps
+            def change(leaf: Leaf, part: Part, broken: Leaf = broken, shape: Any = shape) -> Part:
+                return with_values(part, -torch.ones(shape, dtype=torch.float64)) if leaf == broken else part
 
             with pytest.raises(ValueError, match="log-probs and lengths must all be"):
                 method.loss(remade(batch, table, change), **defaults(method))
 
 
+def extremes(leaf: Leaf) -> tuple[float, float]:
+    if leaf.quantity == "score":
+        return (1.0, 1000.0) if leaf.role == "chosen" else (0.0, 0.5)
+    return {"noise": (1e-9, 1 - 1e-9), "divergence": (0.0, 1000.0)}.get(leaf.quantity, (0.0, -1000.0))
+
+
 @METHODS
 def test_extreme_log_probs_give_finite_losses_and_gradients(method, leaves_of):
     """Every combination of log-probs 0 and -1000 at length 1: log-ratios and margins of +-1000, in float32."""
-    kinds = leaves(method.inputs)
-    rows = torch.tensor(list(itertools.product((0.0, -1000.0), repeat=len(kinds))))
+    kinds = list(dict.fromkeys(leaves(method.inputs)))
+    rows = torch.tensor(list(itertools.product(*map(extremes, kinds))))
     columns = dict(zip(kinds, rows.unbind(1), strict=True))
-
-    def get(leaf: Leaf) -> AnyLogps:
-        return leaf.kind(columns[leaf].clone().requires_grad_(leaf.side == "policy"), torch.ones(len(rows)))
-
+    made: Table = {}
+    for leaf, column in columns.items():
+        values = column.clone().requires_grad_(leaf.quantity in ("policy", "divergence"))
+        made[leaf] = leaf.kind(*([values] if leaf.kind is Values else [values, torch.ones(len(rows))]))
     for setting in settings(method):
-        batch = assemble(method.inputs, get)
+        batch = assemble(method.inputs, made.__getitem__)
         output = method.loss(batch, **setting)
-        gradients = torch.autograd.grad(output.loss.sum(), trained(leaves_of(batch)))
-        assert all(values.isfinite().all() for values in (*output, *gradients)), setting
+        gradients = torch.autograd.grad(output.loss.sum(), list(trained(leaves_of(batch)).values()), allow_unused=True)
+        found = [output.loss, output.chosen_reward, output.rejected_reward, *(g for g in gradients if g is not None)]
+        assert all(values.isfinite().all() for values in found), setting
+        assert all(math.isfinite(value) for moments in output.state for value in moments), setting
+        if output.clamped is not None:
+            assert output.clamped.shape == output.loss.shape and output.clamped.any(), "what is declared happens here"
 
 
 @METHODS
 def test_gradients_are_those_of_the_loss(method, random_batch, leaves_of):
-    """Central differences in float64; terms that the loss detaches are frozen by not moving their inputs."""
+    """Central differences in float64; terms that the loss detaches are frozen."""
     batch = random_batch(method.inputs, seed=3)
     table = leaves_of(batch)
-    wanted = {leaf: logps[0] for leaf, logps in table.items() if any(logps[0] is t for t in trained(table))}
+    wanted = trained(table)
+    standing = frozen(method)
 
-    def loss(*totals: torch.Tensor) -> torch.Tensor:
-        moved = dict(zip(wanted, totals, strict=True))
-        change = remade(batch, table, lambda leaf, logps: type(logps)(moved.get(leaf, logps[0]), logps.length))
-        return method.loss(change, **defaults(method)).loss
+    def loss(*values: torch.Tensor) -> torch.Tensor:
+        moved = dict(zip(wanted, values, strict=True))
+        change = remade(batch, table, lambda leaf, part: with_values(part, moved.get(leaf, part[0])))
+        return standing(change, **defaults(method)).loss
 
+    loss(*wanted.values())
     assert torch.autograd.gradcheck(loss, tuple(wanted.values()))
 
 
@@ -176,12 +222,12 @@ def test_gradients_are_those_of_the_loss(method, random_batch, leaves_of):
 def test_every_trained_response_gets_a_gradient_and_no_baseline_does(method, random_batch, leaves_of):
     batch = random_batch(method.inputs, n=16, seed=5)
     table = leaves_of(batch)
-    totals = [logps[0] for leaf, logps in table.items() if leaf.side == "policy"]
+    totals = [part[0] for leaf, part in table.items() if leaf.quantity == "policy"]
     gradients = torch.autograd.grad(
         method.loss(batch, **defaults(method)).loss.sum(), totals, allow_unused=True, materialize_grads=True
     )
     moved = {id(total): bool(gradient.any()) for total, gradient in zip(totals, gradients, strict=True)}
-    expected = {id(total) for total in trained(table)}
+    expected = {id(total) for leaf, total in trained(table).items() if leaf.quantity == "policy"}
     assert {key for key, value in moved.items() if value} == expected
 
 
@@ -191,11 +237,19 @@ def test_loss_falls_as_the_chosen_response_becomes_likelier(method, random_batch
     batch = random_batch(method.inputs, n=16, seed=7)
     table = leaves_of(batch)
     mean = method.loss(batch, **defaults(method)).loss.mean()
-    for leaf, logps in table.items():
-        if any(logps[0] is values for values in trained(table)):
-            (gradient,) = torch.autograd.grad(mean, logps[0], retain_graph=True)
-            rises = leaf.role == "chosen" and method.name not in LOWER_BOTH
+    for leaf, values in trained(table).items():
+        if leaf.quantity == "policy":
+            (gradient,) = torch.autograd.grad(mean, values, retain_graph=True)
+            rises = leaf.role == "gold" or (leaf.role == "chosen" and method.name not in LOWER_BOTH)
             assert (gradient.sum() < 0) if rises else (gradient.sum() > 0)
+
+
+def as_at_reference(table: Table, leaf: Leaf, part: Part) -> Part:
+    """What a leaf is where the policy equals its reference."""
+    if leaf.quantity == "policy":
+        kinds = {other.quantity for other in table}
+        return table[leaf._replace(quantity="reference" if "reference" in kinds else "moving_reference")]
+    return with_values(part, torch.zeros_like(part[0])) if leaf.quantity == "divergence" else part
 
 
 @METHODS
@@ -207,7 +261,7 @@ def test_loss_at_reference_is_true(method, random_batch, leaves_of):
     for sizes in ({}, {"rejected": 2, "mismatched": 3}) if has_groups(method) else ({},):
         batch = random_batch(method.inputs, sizes=sizes)
         table = leaves_of(batch)
-        same = remade(batch, table, lambda leaf, _, table=table: table[leaf._replace(side="reference")])
+        same = remade(batch, table, functools.partial(as_at_reference, table))
         for setting in settings(method):
             found = method.loss(same, **setting).loss.mean().item()
             assert method.loss_at_reference(batch, **setting) == pytest.approx(found, rel=1e-12)
@@ -217,11 +271,11 @@ def test_loss_at_reference_is_true(method, random_batch, leaves_of):
 def test_permutation_is_exactly_as_declared(method, random_batch, leaves_of, tolerances):
     sizes = {"chosen": 4, "rejected": 3, "mismatched": 5} if has_groups(method) else {}
     batch = random_batch(method.inputs, sizes=sizes)
-    orders = {role: torch.arange(sizes.get(role, 4)).roll(1) for role in ("chosen", "rejected", "mismatched")}
+    orders = {role: torch.arange(sizes.get(role, 4)).roll(1) for role in ("chosen", "rejected", "mismatched", "gold")}
     moved = remade(
         batch,
         leaves_of(batch),
-        lambda leaf, logps: picked(logps, orders[leaf.role]),
+        lambda leaf, part: picked(part, orders[leaf.role]),
     )
     order = torch.cat([orders["chosen"], 4 + orders["rejected"]]) if has_groups(method) else orders["chosen"]
     before, after = (method.loss(each, **defaults(method)).loss for each in (batch, moved))
@@ -232,7 +286,7 @@ def test_permutation_is_exactly_as_declared(method, random_batch, leaves_of, tol
 def test_constant_shift_is_exactly_as_declared(method, random_batch, leaves_of, tolerances):
     batch = random_batch(method.inputs)
     constant = torch.tensor([-3.0, 0.5, -11.0, -1.25], dtype=torch.float64)
-    shifted = remade(batch, leaves_of(batch), lambda _, logps: shifted_by(logps, constant))
+    shifted = remade(batch, leaves_of(batch), lambda leaf, part: shifted_by(leaf, part, constant))
     before, after = (method.loss(each, **defaults(method)).loss for each in (batch, shifted))
     assert torch.allclose(after, before, **tolerances[torch.float64]) == method.invariances.constant_shift
 
@@ -243,12 +297,12 @@ def test_batch_split_is_exactly_as_declared(method, random_batch, leaves_of, tol
     batch = random_batch(method.inputs, n=8, seed=2)
     # A policy that has drifted upwards: at a clamped baseline every split of KTO would agree by accident.
     table = {
-        leaf: type(logps)(logps[0] / 2, logps.length) if leaf.side == "policy" else logps
-        for leaf, logps in leaves_of(batch).items()
+        leaf: with_values(part, part[0] / 2) if leaf.quantity == "policy" else part
+        for leaf, part in leaves_of(batch).items()
     }
 
     def loss_of(rows: slice) -> torch.Tensor:
-        part = remade(batch, table, lambda _, logps: picked(logps, rows))
+        part = remade(batch, table, lambda _, part: picked(part, rows))
         return method.loss(part, **defaults(method)).loss
 
     whole = loss_of(slice(None))
@@ -261,7 +315,7 @@ def test_batch_split_is_exactly_as_declared(method, random_batch, leaves_of, tol
 @METHODS
 def test_float32_is_close_to_float64(method, random_batch, leaves_of, tolerances):
     batch = random_batch(method.inputs, n=8)
-    single = remade(batch, leaves_of(batch), lambda _, logps: type(logps)(logps[0].float(), logps.length.float()))
+    single = remade(batch, leaves_of(batch), lambda _, part: type(part)(*(values.float() for values in part)))
     output = method.loss(single, **defaults(method))
     assert output.loss.dtype == torch.float32
     expected = method.loss(batch, **defaults(method)).loss.float()
@@ -310,4 +364,5 @@ def test_the_suite_itself_notices_a_loss_that_detaches_too_much(random_batch, le
 
 def has_groups(method: Method) -> bool:
     """Whether the responses form groups of independent sizes rather than pairs."""
-    return any(leaf.role == "mismatched" for leaf in leaves(method.inputs))
+    roles = {leaf.role for leaf in leaves(method.inputs)}
+    return "rejected" in roles and not compares_pairs(method.inputs)

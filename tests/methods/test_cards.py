@@ -16,7 +16,9 @@ def test_card_carries_what_a_report_needs_without_code():
         "doc": "Target margin divided by beta; 0 removes the margin.",
         "log_scale": False,
     }
-    assert found["inputs"] == [{"side": "policy", "role": "chosen"}, {"side": "policy", "role": "rejected"}]
+    assert found["inputs"] == [
+        {"quantity": "policy", "role": role, "per": "response"} for role in ("chosen", "rejected")
+    ]
     assert (found["needs_reference"], found["loss_at_reference"], found["couples_batch"]) == (False, None, False)
     assert found["source"]["arxiv"] == "2405.14734"
 

@@ -11,12 +11,22 @@ GOLDENS = (
     ({"beta": 0.1, "alpha": 0.5}, "pair 1", 0.605676, -0.045429, 0.037858),
     ({"beta": 0.1, "alpha": 0.5}, "pair 2", 0.835343, -0.056627, 0.04719),
 )
-NO_PEER = "trl 1.16.0 computes it inside its trainer's forward"
+PEER = (
+    "trl 1.16.0, DPOTrainer._compute_loss with loss_type sigmoid and ld_alpha 0.5",
+    {"beta": 0.1, "alpha": 0.5},
+    0.8076317627391553,
+)
 
 
 @pytest.mark.parametrize("golden", GOLDENS)
 def test_golden_values(golden, check_golden):
     check_golden(LD_DPO, *golden)
+
+
+def test_agrees_with_peer(fixed_batch):
+    _, hyperparameters, mean_loss = PEER
+    output = LD_DPO.loss(fixed_batch(LD_DPO.inputs, "peer"), **hyperparameters)
+    assert output.loss.mean().item() == pytest.approx(mean_loss, rel=1e-9)
 
 
 def ratios(values, lengths):

@@ -10,12 +10,17 @@ from preflab.methods import (
     Chosen,
     Leaf,
     Logps,
+    Moments,
     Pair,
     Referenced,
     ReferencedPair,
     Unpaired,
+    ValuePair,
+    Values,
     assemble,
+    compares_pairs,
     leaves,
+    n_states,
 )
 
 
@@ -32,7 +37,7 @@ from preflab.methods import (
     ],
 )
 def test_leaves_are_listed_in_field_order(inputs, expected):
-    assert [f"{leaf.side}/{leaf.role}" for leaf in leaves(inputs)] == expected.split()
+    assert [f"{leaf.quantity}/{leaf.role}" for leaf in leaves(inputs)] == expected.split()
 
 
 @pytest.mark.parametrize("inputs", [Chosen, Pair, ReferencedPair, Unpaired])
@@ -44,13 +49,6 @@ def test_assemble_puts_every_leaf_in_its_place(inputs, leaves_of):
 
 
 def test_a_type_made_elsewhere_needs_no_registration():
-    class Anchored(NamedTuple):
-        pair: Pair
-        reference: Chosen
-
-    with pytest.raises(ConfigError, match="must name exactly one response"):
-        leaves(Anchored)
-
     class Half(NamedTuple):
         policy: Pair
         reference: Chosen
@@ -58,12 +56,57 @@ def test_a_type_made_elsewhere_needs_no_registration():
     assert leaves(Half)[-1] == Leaf("reference", "chosen")
 
 
+def test_other_names_only_say_what_a_part_is_for():
+    class Mixed(NamedTuple):
+        contrast: ReferencedPair
+        likelihood: Chosen
+
+    assert leaves(Mixed) == (*leaves(ReferencedPair), Leaf("policy", "chosen"))
+    assert compares_pairs(Mixed) and not compares_pairs(Chosen) and not compares_pairs(Unpaired)
+
+
+def test_state_comes_in_the_order_of_its_fields_and_begins_with_zeros():
+    class Tracked(NamedTuple):
+        good: Moments
+        pair: Pair
+        bad: Moments
+
+    logps = Logps(torch.zeros(1), torch.ones(1))
+    first = assemble(Tracked, lambda leaf: logps)
+    assert n_states(Tracked) == 2 and first.good == first.bad == Moments(0.0, 0.0, 0.0)
+    later = assemble(Tracked, lambda leaf: logps, (Moments(1.0), Moments(2.0)))
+    assert (later.good.mean, later.bad.mean) == (1.0, 2.0)
+    with pytest.raises(ValueError, match="Tracked keeps 2 Moments; got 1"):
+        assemble(Tracked, lambda leaf: logps, (Moments(),))
+
+
+def test_a_quantity_comes_only_in_forms_that_it_has():
+    class Scored(NamedTuple):
+        score: Pair
+
+    with pytest.raises(ConfigError, match=r"Scored\.score\.chosen: score comes as Values; got Logps"):
+        leaves(Scored)
+
+    class Drawn(NamedTuple):
+        noise: ValuePair
+
+    assert [leaf.kind for leaf in leaves(Drawn)] == [Values, Values]
+
+
+def test_a_misspelt_response_is_refused():
+    class Wrong(NamedTuple):
+        choosen: Logps
+
+    with pytest.raises(ConfigError, match=r"Wrong\.choosen: .* exactly one response \(chosen, rejected"):
+        leaves(Wrong)
+
+
 def test_a_field_that_is_no_logps_is_refused_by_its_path():
     class Scored(NamedTuple):
         policy: Pair
         scores: torch.Tensor
 
-    with pytest.raises(ConfigError, match=r"Scored\.scores: must be Logps, TokenLogps or a NamedTuple"):
+    with pytest.raises(ConfigError, match=r"Scored\.scores: must be Logps, TokenLogps, Values, Moments or a"):
         leaves(Scored)
 
 

@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, BloomConfig, GPTJConfig, MambaCon
 
 from preflab.core.errors import RunError
 from preflab.data.examples import TokenRow
+from preflab.methods import TokenLogps
 from preflab.models.load import load_model
 from preflab.scoring.flat import fill, flatten, n_tokens
-from preflab.scoring.logps import prove, score, separate_logps, shares_prompts, token_logps, totals
+from preflab.scoring.logps import prove, score, separate_logps, shares_prompts, token_logps
 
 ROLES = ("chosen", "rejected", "mismatched")
 
@@ -36,7 +37,7 @@ def test_flat_rows_give_the_gradients_of_separate_rows(name):
     weights = torch.linspace(-1, 2, 8, dtype=torch.float64)
     model = tiny_model(name)
     batch = flatten(rows, ("chosen", "rejected"))
-    (totals(token_logps(model, batch), batch) * weights).sum().backward()
+    (TokenLogps(token_logps(model, batch), batch.length.double()).sums() * weights).sum().backward()
     flat = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     for weight, key in zip(weights, batch.responses, strict=True):
@@ -131,7 +132,10 @@ def test_both_layouts_give_the_same_gradients():
         model = tiny_model()
         model.get_decoder().shares_prompts = shares
         batch = flatten(rows, ("chosen", "rejected"))
-        (totals(token_logps(model, batch), batch) * torch.linspace(-1, 2, 7, dtype=torch.float64)).sum().backward()
+        (
+            TokenLogps(token_logps(model, batch), batch.length.double()).sums()
+            * torch.linspace(-1, 2, 7, dtype=torch.float64)
+        ).sum().backward()
         gradients.append([p.grad for p in model.parameters()])
     for shared, separate in zip(*gradients, strict=True):
         torch.testing.assert_close(shared, separate, atol=1e-10, rtol=1e-10)
@@ -139,7 +143,7 @@ def test_both_layouts_give_the_same_gradients():
 
 def test_a_head_that_is_not_understood_is_refused(monkeypatch):
     model = tiny_model()
-    monkeypatch.setattr("preflab.scoring.logps._chunk_logps", lambda model, hidden, target: hidden.sum(-1))
+    monkeypatch.setattr("preflab.scoring.logps._logits", lambda model, hidden: 2 * model.lm_head(hidden))
     with pytest.raises(RunError, match="log-probs differ from the model's own"):
         prove(model)
 

@@ -1,45 +1,61 @@
+from dataclasses import asdict, replace
+
 import pytest
 import torch
+from tests.frozen import frozen
 from tests.tiny import random_rows, tiny_model
 
 from preflab.methods import ALL
 from preflab.scoring.logps import score
-from preflab.train.step import accumulate, needs_reference, roles_of
+from preflab.train.step import Given, accumulate, needs_live_reference, roles_of, stored_roles
 
-ROLES = ("chosen", "rejected", "mismatched")
+ROLES = ("chosen", "rejected", "mismatched", "gold")
 
 
-def gradient(method, rows, references, budget):
+def given(method, rows, *, seed):
+    """What a loss may ask for, under a reference with the weights of that seed."""
+    reference = tiny_model(seed=seed).requires_grad_(False)
+    return Given(
+        references=score(reference, rows, ROLES, budget=1000),
+        model=reference if needs_live_reference(method) else None,
+        stream=(3, 1),
+    )
+
+
+def scored_rows(n):
+    """Rows with every response and score that a method may ask for."""
+    rows = random_rows(n, roles=ROLES)
+    return [replace(row, scores={"chosen": 3.0 + i, "rejected": 1.5}) for i, row in enumerate(rows)]
+
+
+def gradient(method, rows, known, budget):
     model = tiny_model()
-    defaults = {f: getattr(method.hyperparameters(), f) for f in method.hyperparameters.__dataclass_fields__}
-    result = accumulate(model, rows, references, method, defaults, budget=budget)
+    result = accumulate(model, rows, known, method, asdict(method.hyperparameters()), budget=budget)
     return result, torch.cat([p.grad.flatten() for p in model.parameters()])
-
-
-def references_of(rows, *, seed):
-    return score(tiny_model(seed=seed), rows, ROLES, budget=1000)
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda m: m.name)
 def test_one_batch_of_eight_equals_eight_of_one(method):
-    rows = random_rows(8, roles=ROLES)
-    references = references_of(rows, seed=1)
-    whole, expected = gradient(method, rows, references, budget=10_000)
-    split, found = gradient(method, rows, references, budget=1)
+    rows = scored_rows(8)
+    known = given(method, rows, seed=1)
+    whole, expected = gradient(method, rows, known, budget=10_000)
+    split, found = gradient(method, rows, known, budget=1)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-8)
-    for a, b in zip(whole, split, strict=True):
-        assert a == pytest.approx(b, rel=1e-9, nan_ok=True)
+    for name, value in whole._asdict().items():
+        if name == "state":
+            assert all(a == pytest.approx(b, rel=1e-9) for a, b in zip(value, split.state, strict=True))
+        else:
+            assert value == pytest.approx(getattr(split, name), rel=1e-9, nan_ok=True)
 
 
-# KTO's baseline is detached, so its gradient is not that of the printed loss.
-@pytest.mark.parametrize("method", [m for m in ALL if m.name != "kto"], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", ALL, ids=lambda m: m.name)
 def test_gradient_is_that_of_the_mean_loss(method):
-    """Central difference along a random direction of the weights."""
-    rows = random_rows(4, roles=ROLES)
-    references = references_of(rows, seed=1)
-    _, slope = gradient(method, rows, references, budget=10_000)
+    """Central difference along a random direction of the weights, with what the loss detaches standing still."""
+    rows = scored_rows(4)
+    known = given(method, rows, seed=1)
+    standing = replace(method, loss=frozen(method))
+    _, slope = gradient(standing, rows, known, budget=10_000)
     direction = torch.randn(slope.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    defaults = {f: getattr(method.hyperparameters(), f) for f in method.hyperparameters.__dataclass_fields__}
     losses = []
     h = 1e-6
     for sign in (-1, 1):
@@ -49,14 +65,14 @@ def test_gradient_is_that_of_the_mean_loss(method):
             for p in model.parameters():
                 p += sign * h * direction[offset : offset + p.numel()].view_as(p)
                 offset += p.numel()
-        losses.append(accumulate(model, rows, references, method, defaults, budget=10_000).loss)
+        losses.append(accumulate(model, rows, known, standing, asdict(method.hyperparameters()), budget=10_000).loss)
     assert float(slope @ direction) == pytest.approx((losses[1] - losses[0]) / (2 * h), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", [m for m in ALL if needs_reference(m)], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [m for m in ALL if m.loss_at_reference], ids=lambda m: m.name)
 def test_loss_at_the_reference_is_what_the_method_declares(method):
-    rows = random_rows(8, roles=ROLES)
-    result, _ = gradient(method, rows, references_of(rows, seed=0), budget=40)
+    rows = scored_rows(8)
+    result, _ = gradient(method, rows, given(method, rows, seed=0), budget=40)
     # Scores are stored in float32: that is the only difference.
     assert result.loss == pytest.approx(result.loss_at_reference, rel=1e-4)
 
@@ -66,4 +82,4 @@ def test_roles_come_from_the_input_type():
     assert roles_of(by_name["sft"]) == ("chosen",)
     assert roles_of(by_name["dpo"]) == ("chosen", "rejected")
     assert roles_of(by_name["kto"]) == ("chosen", "rejected", "mismatched")
-    assert needs_reference(by_name["dpo"]) and not needs_reference(by_name["simpo"])
+    assert stored_roles(by_name["dpo"]) and not stored_roles(by_name["simpo"])

@@ -20,3 +20,9 @@ def derive(seed: int, *names: str | int) -> int:
 def permutation(n: int, seed: int, *names: str | int) -> NDArray[np.int64]:
     """Return a permutation of `range(n)`, int64 `[n]`, that depends on nothing but its arguments."""
     return np.random.Generator(np.random.Philox(key=derive(seed, *names))).permutation(n)
+
+
+def uniform(n: int, seed: int, *names: str | int) -> NDArray[np.float64]:
+    """Return uniform numbers from (0, 1), float64 `[n]`, that depend on nothing but the arguments."""
+    drawn = np.random.Generator(np.random.Philox(key=derive(seed, *names))).random(n)
+    return np.clip(drawn, np.finfo(np.float64).tiny, None)

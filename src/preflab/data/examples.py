@@ -32,6 +32,9 @@ class Example:
         rejected: the worse (undesirable) response; None in SFT rows and desirable unpaired rows.
         family: task family for stratified tables, where the data names one (column `family`).
         meta: what else the row carries for a verifier (column `meta`), JSON-like.
+        others: further responses by role: `gold` (column `gold`), or `rank_2`, `rank_3`, ... of a ranked list, whose
+            best response is `chosen` and whose worst is `rejected`.
+        scores: role to the score of its response, where the data give them.
     """
 
     row: int
@@ -40,6 +43,8 @@ class Example:
     rejected: str | None
     family: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,12 @@ class TokenRow:
     Args:
         row: the example's `row`.
         prompt: int64 `[prompt_tokens]`, at least 1.
-        responses: role (`chosen`, `rejected`, `mismatched`) to int64 `[tokens]`, at least 1, ending in exactly one
-            end-of-sequence token unless truncated.
+        responses: role (`chosen`, `rejected`, `mismatched`, and those of `Example.others`) to int64 `[tokens]`, at
+            least 1, ending in exactly one end-of-sequence token unless truncated.
+        scores: role to the score that the data give its response.
     """
 
     row: int
     prompt: NDArray[np.int64]
     responses: Mapping[str, NDArray[np.int64]]
+    scores: Mapping[str, float] = field(default_factory=dict)

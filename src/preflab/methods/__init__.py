@@ -7,7 +7,8 @@ these and comes in through `load`.
 from typing import Final
 
 from preflab.core.errors import ConfigError, nearest
-from preflab.methods._leaves import Leaf, Side, assemble, leaves
+from preflab.methods._leaves import Leaf, Part, assemble, compares_pairs, leaves, n_states, parts_of
+from preflab.methods._mixture import mixture, plain_mixture
 from preflab.methods._outside import code_digest, method_from_file, validate
 from preflab.methods._types import (
     Chosen,
@@ -15,6 +16,7 @@ from preflab.methods._types import (
     Logps,
     LossOutput,
     Method,
+    Moments,
     Pair,
     Referenced,
     ReferencedPair,
@@ -22,13 +24,19 @@ from preflab.methods._types import (
     TokenLogps,
     TokenPair,
     Unpaired,
+    ValuePair,
+    Values,
 )
+from preflab.methods.alpha_dpo import ALPHA_DPO
 from preflab.methods.alpha_po import ALPHA_PO
 from preflab.methods.aot import AOT
 from preflab.methods.aot_unpaired import AOT_UNPAIRED
 from preflab.methods.apo_down import APO_DOWN
 from preflab.methods.apo_zero import APO_ZERO
 from preflab.methods.asft import ASFT
+from preflab.methods.bco import BCO
+from preflab.methods.bco_unpaired import BCO_UNPAIRED
+from preflab.methods.beta_dpo import BETA_DPO
 from preflab.methods.cal_dpo import CAL_DPO
 from preflab.methods.cdpo import CDPO
 from preflab.methods.chi_po import CHI_PO
@@ -50,7 +58,9 @@ from preflab.methods.ipo_mean import IPO_MEAN
 from preflab.methods.kto import KTO
 from preflab.methods.ld_dpo import LD_DPO
 from preflab.methods.ln_dpo import LN_DPO
+from preflab.methods.mpo import MPO
 from preflab.methods.nca import NCA
+from preflab.methods.odpo import ODPO
 from preflab.methods.orpo import ORPO
 from preflab.methods.r_dpo import R_DPO
 from preflab.methods.rainbow_po import RAINBOW_PO
@@ -58,11 +68,17 @@ from preflab.methods.robust_dpo import ROBUST_DPO
 from preflab.methods.rpo import RPO
 from preflab.methods.rrhf import RRHF
 from preflab.methods.rso_hinge import RSO_HINGE
+from preflab.methods.sampo import SAMPO
 from preflab.methods.sft import SFT
 from preflab.methods.sft_dpo import SFT_DPO
 from preflab.methods.simpo import SIMPO
 from preflab.methods.slic_hf import SLIC_HF
 from preflab.methods.sppo_hard import SPPO_HARD
+from preflab.methods.tdpo1 import TDPO1
+from preflab.methods.tdpo2 import TDPO2
+from preflab.methods.tpo import TPO
+from preflab.methods.tr_dpo import TR_DPO
+from preflab.methods.wpo import WPO
 
 ALL: Final[tuple[Method, ...]] = (
     SFT,
@@ -75,19 +91,23 @@ ALL: Final[tuple[Method, ...]] = (
     SIMPO,
     SLIC_HF,
     ORPO,
+    ALPHA_DPO,
     ALPHA_PO,
     AOT,
     AOT_UNPAIRED,
     APO_DOWN,
     APO_ZERO,
     ASFT,
+    BCO,
+    BCO_UNPAIRED,
+    BETA_DPO,
     CAL_DPO,
     CDPO,
     CHI_PO,
     CPO_SIMPO,
     DISCOPOP,
-    DPO_NLL,
     DPOP,
+    DPO_NLL,
     EURUS,
     EXO,
     FDPO_ALPHA,
@@ -96,20 +116,28 @@ ALL: Final[tuple[Method, ...]] = (
     FDPO_REVERSE_KL,
     FLEX_DPO,
     LD_DPO,
+    MPO,
     NCA,
-    R_DPO,
+    ODPO,
     RAINBOW_PO,
     ROBUST_DPO,
     RPO,
     RRHF,
     RSO_HINGE,
+    R_DPO,
+    SAMPO,
     SFT_DPO,
     SPPO_HARD,
+    TDPO1,
+    TDPO2,
+    TPO,
+    TR_DPO,
+    WPO,
 )
 
 
 def find(name: str) -> Method:
-    """Return the built-in method of that name.
+    """Return the built-in method of that name, or the mixture of several: `dpo+sft`.
 
     Raises:
         ConfigError: there is none; the message names the nearest one.
@@ -119,6 +147,8 @@ def find(name: str) -> Method:
         'LN-DPO'
     """
     known = {method.name: method for method in ALL}
+    if "+" in name:
+        return plain_mixture(tuple(find(part.strip()) for part in name.split("+")))
     if name not in known:
         raise ConfigError(f"method {name!r}: unknown. {nearest(name, list(known))}")
     return known[name]
@@ -141,12 +171,16 @@ def load(spec: str) -> Method:
 
 __all__ = [
     "ALL",
+    "ALPHA_DPO",
     "ALPHA_PO",
     "AOT",
     "AOT_UNPAIRED",
     "APO_DOWN",
     "APO_ZERO",
     "ASFT",
+    "BCO",
+    "BCO_UNPAIRED",
+    "BETA_DPO",
     "CAL_DPO",
     "CDPO",
     "CHI_PO",
@@ -168,7 +202,9 @@ __all__ = [
     "KTO",
     "LD_DPO",
     "LN_DPO",
+    "MPO",
     "NCA",
+    "ODPO",
     "ORPO",
     "RAINBOW_PO",
     "ROBUST_DPO",
@@ -176,29 +212,42 @@ __all__ = [
     "RRHF",
     "RSO_HINGE",
     "R_DPO",
+    "SAMPO",
     "SFT",
     "SFT_DPO",
     "SIMPO",
     "SLIC_HF",
     "SPPO_HARD",
+    "TDPO1",
+    "TDPO2",
+    "TPO",
+    "TR_DPO",
+    "WPO",
     "Chosen",
     "Invariances",
     "Leaf",
     "Logps",
     "LossOutput",
     "Method",
+    "Moments",
     "Pair",
+    "Part",
     "Referenced",
     "ReferencedPair",
     "ReferencedTokenPair",
-    "Side",
     "TokenLogps",
     "TokenPair",
     "Unpaired",
+    "ValuePair",
+    "Values",
     "assemble",
     "code_digest",
+    "compares_pairs",
     "find",
     "leaves",
     "load",
+    "mixture",
+    "n_states",
+    "parts_of",
     "validate",
 ]

@@ -1,68 +1,111 @@
-"""Which log-probs an input type asks for, read from its fields, so that nothing else switches on the type."""
+"""What an input type asks for, read from its fields, so that nothing else switches on the type."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar, cast, get_type_hints
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from preflab.core.errors import ConfigError
-from preflab.methods._types import Logps, TokenLogps
+from preflab.methods._types import Logps, Moments, TokenLogps, Values
 
-Side = Literal["policy", "reference"]
-_SIDES = ("policy", "reference")
-_KINDS = (Logps, TokenLogps)
+Quantity = Literal["policy", "reference", "moving_reference", "divergence", "collision", "noise", "score"]
+Role = Literal["chosen", "rejected", "mismatched", "gold"]
+Part = Logps | TokenLogps | Values
+
+_KINDS: dict[str, tuple[type[Part], ...]] = {"noise": (TokenLogps, Values), "score": (Values,)}
+_OF_MODELS = (Logps, TokenLogps)
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
 
 
 class Leaf(NamedTuple):
-    """One `Logps` or `TokenLogps` of an input type."""
+    """One `Logps`, `TokenLogps` or `Values` of an input type."""
 
-    side: Side
-    """Which model scores the response. Log-probs under no `policy` or `reference` field are the policy's."""
+    quantity: Quantity
+    """What of the response is asked for; under no such name it is the policy's log-probs."""
     role: str
-    """Which response is scored: `chosen`, `rejected` or `mismatched`."""
-    kind: type[Logps] | type[TokenLogps] = Logps
-    """Whether its sum is asked for, or every token."""
+    """Which response: `chosen`, `rejected`, `mismatched` or `gold`."""
+    kind: type[Part] = Logps
+    """Whether its sum over tokens is asked for, or every token, or one number."""
 
 
 def leaves(inputs: type[tuple[Any, ...]]) -> tuple[Leaf, ...]:
-    """List what must be scored to build an input type, in order of its fields.
+    """List what must be known to build an input type, in order of its fields, without its state.
 
     Args:
-        inputs: a NamedTuple of `Logps`, of `TokenLogps` or of further NamedTuples, such as `ReferencedPair`.
+        inputs: a NamedTuple of `Logps`, `TokenLogps`, `Values`, `Moments` or of further NamedTuples, such as
+            `ReferencedPair`.
 
     Raises:
-        ConfigError: a field is none of them, or the path to a `Logps` does not name exactly one response.
+        ConfigError: a field is none of them, or the path to it does not name exactly one response.
 
     Examples:
         >>> from preflab.methods import Pair, Unpaired
-        >>> [(leaf.side, leaf.role) for leaf in leaves(Pair)]
+        >>> [(leaf.quantity, leaf.role) for leaf in leaves(Pair)]
         [('policy', 'chosen'), ('policy', 'rejected')]
         >>> leaves(Unpaired)[-1].role
         'mismatched'
     """
-    return tuple(_leaf(path, inputs, kind) for path, kind in _paths(inputs, inputs, ()))
+    return tuple(_leaf(path, inputs, kind) for path, kind in _paths(inputs, inputs, ()) if kind is not Moments)
 
 
-def assemble(inputs: type[Inputs], get: Callable[[Leaf], Logps | TokenLogps]) -> Inputs:
+def n_states(inputs: type[tuple[Any, ...]]) -> int:
+    """Return how many `Moments` an input type asks for."""
+    return sum(kind is Moments for _, kind in _paths(inputs, inputs, ()))
+
+
+def compares_pairs(inputs: type[tuple[Any, ...]]) -> bool:
+    """Return whether an input type holds two responses to the same prompt side by side, row by row."""
+
+    def pairs(kind: Any) -> bool:
+        if kind is Moments or kind in get_args(Part):
+            return False
+        hints = get_type_hints(kind)
+        both = all(hints.get(role) in get_args(Part) for role in ("chosen", "rejected"))
+        return both or any(pairs(field) for field in hints.values())
+
+    return pairs(inputs)
+
+
+def assemble(inputs: type[Inputs], get: Callable[[Leaf], Part], state: tuple[Moments, ...] = ()) -> Inputs:
     """Build an input from its leaves.
 
     Args:
         inputs: the type to build.
-        get: returns the log-probs that a leaf asks for.
+        get: returns what a leaf asks for.
+        state: what the method returned the step before; zeros where there was none.
 
     Raises:
         ConfigError: as in `leaves`.
+        ValueError: another number of `Moments` than the type asks for.
     """
-    return cast(Inputs, _build(inputs, inputs, (), get))
+    known = state or (Moments(),) * n_states(inputs)
+    if len(known) != n_states(inputs):
+        raise ValueError(f"{inputs.__name__} keeps {n_states(inputs)} Moments; got {len(known)}.")
+    return cast(Inputs, _build(inputs, inputs, (), get, iter(known)))
 
 
-def _build(kind: Any, inputs: Any, path: tuple[str, ...], get: Callable[[Leaf], Logps | TokenLogps]) -> Any:
-    if kind in _KINDS:
+def parts_of(batch: tuple[Any, ...]) -> dict[Leaf, Part]:
+    """Take an input apart into what its leaves are, without its state."""
+
+    def flat(part: Any) -> Iterator[Part]:
+        if isinstance(part, Part):
+            yield part
+        elif not isinstance(part, Moments):
+            for field in part:
+                yield from flat(field)
+
+    return dict(zip(leaves(type(batch)), flat(batch), strict=True))
+
+
+def _build(kind: Any, inputs: Any, path: tuple[str, ...], get: Callable[[Leaf], Part], state: Iterator[Moments]) -> Any:
+    if kind is Moments:
+        return next(state)
+    if kind in get_args(Part):
         return get(_leaf(path, inputs, kind))
-    return kind(*(_build(field, inputs, (*path, name), get) for name, field in _fields(kind, inputs, path).items()))
+    fields = _fields(kind, inputs, path)
+    return kind(*(_build(field, inputs, (*path, name), get, state) for name, field in fields.items()))
 
 
 def _paths(kind: Any, inputs: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
-    if kind in _KINDS:
+    if kind is Moments or kind in get_args(Part):
         return [(path, kind)]
     fields = _fields(kind, inputs, path)
     return [found for name, field in fields.items() for found in _paths(field, inputs, (*path, name))]
@@ -71,17 +114,25 @@ def _paths(kind: Any, inputs: Any, path: tuple[str, ...]) -> list[tuple[tuple[st
 def _fields(kind: Any, inputs: Any, path: tuple[str, ...]) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, tuple) and "_fields" in vars(kind)):
         where = ".".join([inputs.__name__, *path]) if isinstance(inputs, type) else repr(inputs)
-        raise ConfigError(f"{where}: must be Logps, TokenLogps or a NamedTuple made of them; got {kind!r}.")
+        raise ConfigError(
+            f"{where}: must be Logps, TokenLogps, Values, Moments or a NamedTuple made of them; got {kind!r}."
+        )
     return get_type_hints(kind)
 
 
 def _leaf(path: tuple[str, ...], inputs: Any, kind: Any) -> Leaf:
-    sides = [name for name in path if name in _SIDES]
-    roles = [name for name in path if name not in _SIDES]
-    if len(sides) > 1 or len(roles) != 1:
-        where = ".".join([inputs.__name__, *path])
+    quantities = [name for name in path if name in get_args(Quantity)]
+    roles = [name for name in path if name in get_args(Role)]
+    where = ".".join([inputs.__name__, *path])
+    if len(quantities) > 1 or len(roles) != 1:
         raise ConfigError(
-            f"{where}: the path to a Logps must name exactly one response (chosen, rejected or mismatched) "
-            f"and at most one model (policy or reference)."
+            f"{where}: the path must name exactly one response ({', '.join(get_args(Role))}) and at most one quantity "
+            f"({', '.join(get_args(Quantity))})."
         )
-    return Leaf(cast(Side, sides[0]) if sides else "policy", roles[0], kind)
+    quantity = cast(Quantity, quantities[0]) if quantities else "policy"
+    kinds = _KINDS.get(quantity, _OF_MODELS)
+    if kind not in kinds:
+        raise ConfigError(
+            f"{where}: {quantity} comes as {' or '.join(k.__name__ for k in kinds)}; got {kind.__name__}."
+        )
+    return Leaf(quantity, roles[0], kind)

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from preflab.methods._types import Logps, ReferencedPair, TokenLogps
+from preflab.methods._types import Logps, Moments, ReferencedPair, TokenLogps, Values
 
 _LOG_HALF = -0.6931471805599453
 
 
-def aligned(*responses: Logps) -> None:
+def aligned(*responses: Logps | Values) -> None:
     """Refuse log-probs that do not line up one to one.
 
     `[n]` against `[n, 1]` broadcasts to `[n, n]` without a word, and the mean of that is a plausible wrong loss.
@@ -89,3 +89,44 @@ def aligned_tokens(*responses: TokenLogps) -> None:
             "log-probs and lengths must all be floating, [token] and [response] with one number of responses, and "
             f"lengths must add up to the tokens; got shapes {[tuple(tensor.shape) for tensor in tensors]}."
         )
+
+
+_SPREAD = 1e-4
+"""A running deviation below this, in nats, is rounding: log-ratios at the reference differ by float32 noise alone."""
+
+
+def running_mean(moments: Moments, values: Tensor) -> Moments:
+    """Return the mean of all values so far, each counting alike; no values change nothing.
+
+    Args:
+        moments: those of the values before.
+        values: new ones, any shape.
+    """
+    if values.numel() == 0:
+        return moments
+    n = moments.n + values.numel()
+    return Moments(mean=moments.mean + (float(values.detach().sum()) - values.numel() * moments.mean) / n, n=n)
+
+
+def moving_average(moments: Moments, values: Tensor, momentum: float) -> Moments:
+    """Return exponential moving averages of the mean and the deviation of successive batches, both begun at 0.
+
+    Args:
+        moments: those of the batches before.
+        values: the batch, `[example]`; the deviation of a single value counts as 0.
+        momentum: share of the old average, [0, 1).
+    """
+    batch = values.detach()
+    std = float(batch.std()) if len(batch) > 1 else 0.0
+    return Moments(
+        mean=momentum * moments.mean + (1 - momentum) * float(batch.mean()),
+        std=momentum * moments.std + (1 - momentum) * std,
+        n=moments.n + len(batch),
+    )
+
+
+def standardised(values: Tensor, moments: Moments) -> Tensor:
+    """Return `(values - mean) / std`, and zeros while no spread is known: at the reference, or in batches of one."""
+    if moments.std < _SPREAD:
+        return torch.zeros_like(values)
+    return (values - moments.mean) / moments.std

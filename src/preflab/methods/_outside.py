@@ -61,6 +61,9 @@ def validate(method: Method) -> None:
     leaves(method.inputs)
     _check_hyperparameters(where, method.hyperparameters)
     _check_signature(f"{where}: loss", method.loss, method)
+    moves = any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
+    if moves != (method.reference_update is not None):
+        raise ConfigError(f"{where}: reference_update belongs to inputs with a moving_reference, and to no others.")
     if method.loss_at_reference is not None:
         _check_signature(f"{where}: loss_at_reference", method.loss_at_reference, method)
 

@@ -83,3 +83,35 @@ IPO_PAPER: Final = Source(
 }""",
     equation="",
 )
+
+BCO_PAPER: Final = Source(
+    paper="Jung et al., 2024",
+    title="Binary Classifier Optimization for Large Language Model Alignment",
+    arxiv="2404.04656",
+    bibtex="""@inproceedings{jung2025binary,
+  title = {Binary Classifier Optimization for Large Language Model Alignment},
+  author = {Jung, Seungjae and Han, Gunsoo and Nam, Daniel Wontae and On, Kyoung-Woon},
+  booktitle = {Proceedings of the 63rd Annual Meeting of the Association for Computational Linguistics},
+  year = {2025},
+  eprint = {2404.04656},
+  archivePrefix = {arXiv}
+}""",
+    equation="",
+)
+
+TDPO_PAPER: Final = Source(
+    paper="Zeng et al., 2024",
+    title="Token-level Direct Preference Optimization",
+    arxiv="2404.11999",
+    bibtex="""@inproceedings{zeng2024token,
+  title = {Token-level Direct Preference Optimization},
+  author = {Zeng, Yongcheng and Liu, Guoqing and Ma, Weiyu and Yang, Ning and Zhang, Haifeng and Wang, Jun},
+  booktitle = {Proceedings of the 41st International Conference on Machine Learning},
+  series = {Proceedings of Machine Learning Research},
+  volume = {235},
+  year = {2024},
+  eprint = {2404.11999},
+  archivePrefix = {arXiv}
+}""",
+    equation="",
+)

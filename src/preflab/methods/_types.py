@@ -1,4 +1,18 @@
-"""What a loss may ask for, what it returns, and how a method describes itself."""
+"""What a loss may ask for, what it returns, and how a method describes itself.
+
+An input type is a NamedTuple of `Logps`, `TokenLogps` or `Values`, or of further NamedTuples. The names of its fields
+say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`) and which quantity of it:
+
+* `policy` (or no name): log-probs under the policy;
+* `reference`: log-probs under the frozen reference, which is the start point;
+* `moving_reference`: log-probs under a copy of the start point that follows the policy by `Method.reference_update`;
+* `divergence`: KL(reference || policy) over the whole vocabulary at each completion position, nats;
+* `collision`: log of the sum of the policy's squared probabilities at each completion position, nats, without gradient;
+* `noise`: numbers drawn uniformly from (0, 1), as `TokenLogps` per token or as `Values` per response;
+* `score`: what the data say about the response, as `Values`.
+
+A field of type `Moments` asks for what the method returned as its state in the step before.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +37,22 @@ class Logps(NamedTuple):
     def mean(self) -> Tensor:
         """Log-prob per token, float32 [response], nats/token."""
         return self.total / self.length
+
+
+class Values(NamedTuple):
+    """One number per response that is no sum over tokens: a score that the data give, or a random number."""
+
+    value: Tensor
+    """float32 [response]."""
+
+
+class Moments(NamedTuple):
+    """What a method remembers from one optimizer step to the next; a run begins with zeros."""
+
+    mean: float = 0.0
+    std: float = 0.0
+    n: float = 0.0
+    """How many values the mean stands for."""
 
 
 class TokenLogps(NamedTuple):
@@ -75,6 +105,13 @@ class ReferencedPair(NamedTuple):
     reference: Pair
 
 
+class ValuePair(NamedTuple):
+    """One number for each of two responses to the same prompt."""
+
+    chosen: Values
+    rejected: Values
+
+
 class TokenPair(NamedTuple):
     """Two responses to the same prompt, token by token."""
 
@@ -119,6 +156,10 @@ class LossOutput(NamedTuple):
     """Implicit reward of the chosen responses, float32 [chosen], detached."""
     rejected_reward: Tensor
     """Implicit reward of the rejected responses, float32 [rejected], detached; empty where the method has none."""
+    state: tuple[Moments, ...] = ()
+    """What to remember: one for each `Moments` of the inputs, in the order of their fields."""
+    clamped: Tensor | None = None
+    """Where a declared clamp replaced a value, bool [example]; counted in the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +186,15 @@ class Method:
         loss: `loss(batch, **hyperparameters) -> LossOutput`.
         hyperparameters: dataclass whose fields are the keyword arguments of `loss`.
         loss_at_reference: `loss_at_reference(batch, **hyperparameters) -> float`, same signature as `loss`: the mean
-            loss over the examples of `batch` were the policy equal to the reference. It reads sizes and the
-            reference's log-probs at most, never the policy's, so it checks the engine rather than repeating the loss.
-            The first line of its docstring is the formula that cards show. None where the loss has no such value:
-            without a reference.
+            loss over the examples of `batch` were the policy equal to the reference. It reads sizes, the reference's
+            log-probs and what the data give at most, never the policy's log-probs, so it checks the engine rather than
+            repeating the loss. The first line of its docstring is the formula that cards show. None where the loss has
+            no such value: without a reference.
         learning_rates: published learning rates for full fine-tuning of 7B-class models, as a guide.
         invariances: what leaves the loss unchanged.
         source: the paper and equation.
+        reference_update: `reference_update(step, **hyperparameters) -> float`, for inputs with a `moving_reference`:
+            the share of the policy's weights that goes into the reference's after that many optimizer steps, in [0, 1].
     """
 
     name: str
@@ -164,6 +207,7 @@ class Method:
     learning_rates: tuple[float, ...]
     invariances: Invariances
     source: Source
+    reference_update: Callable[..., float] | None = None
 
     @property
     def couples_batch(self) -> bool:

@@ -4,19 +4,32 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from preflab.core.domains import specs
-from preflab.methods._leaves import leaves
-from preflab.methods._types import Method
+from preflab.methods._leaves import leaves, n_states
+from preflab.methods._types import Logps, Method, TokenLogps, Values
+
+_PER: Final = {Logps: "response", TokenLogps: "token", Values: "response"}
+_OF: Final = {"response": "", "token": " token by token"}
+_OF_REFERENCE: Final = ("reference", "moving_reference", "divergence")
+_NEEDS: Final = {
+    "policy": "the policy's log-probs of",
+    "reference": "the reference's log-probs of",
+    "moving_reference": "the moving reference's log-probs of",
+    "divergence": "the KL divergence of the policy from the reference over the vocabulary along",
+    "collision": "the sum of the policy's squared probabilities along",
+    "noise": "random numbers for",
+    "score": "the data's scores of",
+}
 
 
 def card(method: Method) -> dict[str, Any]:
     """Return a method as JSON-like data; a run stores a copy, so that old reports need no code.
 
-    Keys: `name`, `title`, `summary`, `formula` (text), `inputs` (list of side and role), `needs_reference`,
-    `couples_batch`, `hyperparameters` (name to default, domain, grid, unit, doc, log_scale), `loss_at_reference`
-    (formula or None), `invariances`, `learning_rates`, `source`.
+    Keys: `name`, `title`, `summary`, `formula` (text), `inputs` (list of quantity, role and what it is given per),
+    `needs_reference`, `couples_batch`, `keeps_state`, `moves_reference`, `hyperparameters` (name to default, domain,
+    grid, unit, doc, log_scale), `loss_at_reference` (formula or None), `invariances`, `learning_rates`, `source`.
     """
     found = leaves(method.inputs)
     return {
@@ -24,9 +37,11 @@ def card(method: Method) -> dict[str, Any]:
         "title": method.title,
         "summary": method.summary,
         "formula": _formula(method),
-        "inputs": [{"side": leaf.side, "role": leaf.role} for leaf in found],
-        "needs_reference": any(leaf.side == "reference" for leaf in found),
+        "inputs": [{"quantity": leaf.quantity, "role": leaf.role, "per": _PER[leaf.kind]} for leaf in found],
+        "needs_reference": any(leaf.quantity in _OF_REFERENCE for leaf in found),
         "couples_batch": method.couples_batch,
+        "keeps_state": n_states(method.inputs) > 0,
+        "moves_reference": method.reference_update is not None,
         "hyperparameters": _hyperparameters(method),
         "loss_at_reference": _loss_at_reference(method),
         "invariances": dataclasses.asdict(method.invariances),
@@ -97,9 +112,11 @@ def _table(hyperparameters: dict[str, dict[str, Any]]) -> str:
 
 def _facts(data: dict[str, Any]) -> dict[str, str]:
     """Return the lines below the table, label to text, in order."""
-    scored = {"policy": "the policy's log-probs of", "reference": "the reference's log-probs of"}
-    roles = {side: [leaf["role"] for leaf in data["inputs"] if leaf["side"] == side] for side in scored}
-    needs = "; ".join(f"{scored[side]} {', '.join(found)}" for side, found in roles.items() if found)
+    asked: dict[tuple[str, str], list[str]] = {}
+    for leaf in data["inputs"]:
+        roles = asked.setdefault((leaf["quantity"], leaf["per"]), [])
+        roles.extend([leaf["role"]] if leaf["role"] not in roles else [])
+    needs = "; ".join(f"{_NEEDS[quantity]} {', '.join(r)}{_OF[per]}" for (quantity, per), r in asked.items())
     holding = [name.replace("_", " ") for name, holds in data["invariances"].items() if holds]
     source = data["source"]
     facts = {
@@ -109,6 +126,8 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "Batch": "an example's loss depends on the rest of the batch"
         if data["couples_batch"]
         else "examples are independent",
+        "State": "it remembers running moments from step to step" if data["keeps_state"] else "",
+        "Reference": "it follows the policy during training" if data["moves_reference"] else "",
         "Published learning rates (full fine-tuning, 7B class)": ", ".join(
             f"{rate:g}" for rate in data["learning_rates"]
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 from preflab.core.seeds import derive
@@ -72,3 +73,19 @@ def merge(model: PeftModel) -> PreTrainedModel:
 def decoder_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """Return the causal language model itself, with adapters active inside it where there are any."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+@torch.no_grad()
+def mix(target: PreTrainedModel, policy: PreTrainedModel | PeftModel, share: float) -> None:
+    """Move a model's weights towards the policy's in place: `(1 - share) * target + share * policy`.
+
+    An adapter counts with what it adds to its layer: mixing its two factors would not mix their product.
+    """
+    if share == 0.0:
+        return
+    layers = {n: m for n, m in decoder_of(policy).named_modules() if isinstance(m, BaseTunerLayer)}
+    theirs = {name.replace(".base_layer.", "."): value for name, value in decoder_of(policy).named_parameters()}
+    for name, parameter in target.named_parameters():
+        layer = layers.get(name.removesuffix(".weight"))
+        added = 0.0 if layer is None else layer.get_delta_weight(layer.active_adapters[0])
+        parameter.lerp_(theirs[name] + added, share)

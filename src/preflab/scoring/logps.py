@@ -1,6 +1,7 @@
 """Log-probs of completion tokens, and nothing else: no padding, no prompt positions, no `[B, T, V]` tensor."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from preflab.core.errors import RunError
 from preflab.data.examples import TokenRow
 from preflab.scoring.attention import flat_rows
 from preflab.scoring.flat import FlatBatch, fill, flatten, separate_rows
+
+TokenQuantity = Literal["policy", "collision", "divergence"]
+"""What the head can give at a completion position."""
 
 _CHUNK_FLOATS = 2**26
 """Logits that may be alive at once, in float32 elements (256 MiB)."""
@@ -28,20 +32,41 @@ def token_logps(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
     logits are computed again in the backward pass instead of being kept. A model that `prove` found unable to share
     prompts runs on one padded row per response instead.
     """
-    hidden_CH = _flat_hidden(model, batch) if shares_prompts(model) else _separate_hidden(model, batch)
+    return token_quantities(model, batch, ("policy",))[0]
+
+
+def token_quantities(
+    model: PreTrainedModel,
+    batch: FlatBatch,
+    quantities: Sequence[TokenQuantity],
+    reference: PreTrainedModel | None = None,
+) -> Tensor:
+    """Return what is asked for at every completion position, float32 (float64 for a float64 model) `[quantity, C]`.
+
+    Args:
+        model: the policy.
+        batch: flat rows.
+        quantities: `policy` (the log-prob of the token, nats), `collision` (log of the sum of squared probabilities,
+            nats), `divergence` (KL(reference || policy) over the vocabulary, nats).
+        reference: the frozen model of `divergence`; it gets no gradient.
+    """
+    hidden_CH = _hidden(model, batch)
+    other_CH = hidden_CH
+    if "divergence" in quantities:
+        assert reference is not None
+        with torch.no_grad():
+            other_CH = _hidden(reference, batch)
     size = max(1, _CHUNK_FLOATS // model.config.vocab_size)
-    chunks = list(zip(hidden_CH.split(size), batch.target_C.split(size), strict=True))
+    chunks = list(zip(hidden_CH.split(size), other_CH.split(size), batch.target_C.split(size), strict=True))
+
+    def values(hidden: Tensor, other: Tensor, target: Tensor) -> Tensor:
+        return _chunk_quantities(model, hidden, target, quantities, reference, other)
+
     if len(chunks) > 1 and torch.is_grad_enabled():
-        parts = [checkpoint(_chunk_logps, model, h, y, use_reentrant=False) for h, y in chunks]
+        parts = [checkpoint(values, *chunk, use_reentrant=False) for chunk in chunks]
     else:
-        parts = [_chunk_logps(model, h, y) for h, y in chunks]
-    return torch.cat(parts)
-
-
-def totals(token_logps_C: Tensor, batch: FlatBatch) -> Tensor:
-    """Return the sum of token log-probs per response, `[R]`, nats."""
-    zeros = token_logps_C.new_zeros(len(batch.responses))
-    return zeros.index_add(0, batch.response_C, token_logps_C)
+        parts = [values(*chunk) for chunk in chunks]
+    return torch.cat(parts, dim=1)
 
 
 @torch.no_grad()
@@ -171,8 +196,36 @@ def _separate_hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
     return hidden.flatten(0, 1).index_select(0, rows.predictor_C)
 
 
-def _chunk_logps(model: PreTrainedModel, hidden_CH: Tensor, target_C: Tensor) -> Tensor:
-    """Return the log-probs of the targets, with a log-softmax in float32 whatever the model's dtype."""
+def _hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the hidden states that predict the completion tokens, `[C, hidden]`."""
+    return _flat_hidden(model, batch) if shares_prompts(model) else _separate_hidden(model, batch)
+
+
+def _chunk_quantities(
+    model: PreTrainedModel,
+    hidden_CH: Tensor,
+    target_C: Tensor,
+    quantities: Sequence[TokenQuantity],
+    reference: PreTrainedModel | None,
+    other_CH: Tensor,
+) -> Tensor:
+    logits_CV = _logits(model, hidden_CH)
+    found = []
+    for quantity in quantities:
+        if quantity == "policy":
+            found.append(-nn.functional.cross_entropy(logits_CV, target_C, reduction="none"))
+        elif quantity == "collision":
+            found.append(torch.logsumexp(2 * logits_CV.log_softmax(-1), dim=-1))
+        else:
+            assert reference is not None
+            with torch.no_grad():
+                expected_CV = _logits(reference, other_CH).log_softmax(-1)
+            found.append((expected_CV.exp() * (expected_CV - logits_CV.log_softmax(-1))).sum(-1))
+    return torch.stack(found)
+
+
+def _logits(model: PreTrainedModel, hidden_CH: Tensor) -> Tensor:
+    """Return logits, at least float32 whatever the model's dtype, `[C, vocabulary]`."""
     logits = model.get_output_embeddings()(hidden_CH)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if scale := getattr(model.config, "logit_scale", None):
@@ -181,4 +234,4 @@ def _chunk_logps(model: PreTrainedModel, hidden_CH: Tensor, target_C: Tensor) ->
         logits = logits / divisor
     if cap := getattr(model.config, "final_logit_softcapping", None):
         logits = cap * torch.tanh(logits / cap)
-    return -nn.functional.cross_entropy(logits, target_C, reduction="none")
+    return logits

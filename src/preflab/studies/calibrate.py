@@ -23,7 +23,7 @@ from preflab.scoring.logps import prove, score, shares_prompts
 from preflab.store.artefacts import write_json
 from preflab.studies.config import LoraConfig
 from preflab.studies.workers import clean_context
-from preflab.train.step import accumulate
+from preflab.train.step import Given, accumulate
 
 _ROLES = ("chosen", "rejected")
 _TOKENS = 1024
@@ -99,7 +99,7 @@ def _measure(probe: Probe) -> Speed:
     references = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in rows] for role in _ROLES}
 
     def step() -> None:
-        accumulate(decoder_of(policy), rows, references, DPO, {"beta": 0.1}, budget=_TOKENS * 4)
+        accumulate(decoder_of(policy), rows, Given(references=references), DPO, {"beta": 0.1}, budget=_TOKENS * 4)
 
     train = tokens / _seconds(step)
     return Speed(

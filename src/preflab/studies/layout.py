@@ -18,7 +18,7 @@ from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
 from preflab.studies.work import Bench
-from preflab.train.step import needs_reference, roles_of
+from preflab.train.step import needs_live_reference, roles_of, stored_roles
 
 _PAIR = ("chosen", "rejected")
 _SFT_SEED = 0
@@ -80,7 +80,7 @@ class Layout:
 
     def reference(self, start: str, seed: int | None) -> Stage:
         """Return the stage that scores everything the study asks of a start point, once."""
-        roles = [role for g in self.grids.values() if needs_reference(g.method) for role in roles_of(g.method)]
+        roles = [role for g in self.grids.values() for role in stored_roles(g.method)]
         train = [("train", list(dict.fromkeys(roles)), self.sizes[-1])] if roles else []
         held_out = [("validation", list(_PAIR), self._n_rows("validation"))]
         held_out += [(name, list(_PAIR), self._n_pairs(name)) for name in self._evaluated()]
@@ -112,10 +112,9 @@ class Layout:
             "rows": self._digest("train", cell.size, roles),
             **self._monitor(),
         }
-        work = Work(
-            train_tokens=cell.size * self.config.train.epochs * self._tokens("train", roles),
-            score_tokens=self._monitor_tokens(),
-        )
+        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles)
+        live = tokens if needs_live_reference(grid.method) else 0.0
+        work = Work(train_tokens=tokens, score_tokens=self._monitor_tokens() + live)
         needs = (self.reference(cell.start, seed).id,)
         spec = self._spec("train", params, inputs)
         return self._stage(spec, cell.label, needs, work, cell.start, cell=cell, sft_seed=seed)

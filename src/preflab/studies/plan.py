@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
+from preflab.methods import compares_pairs
 from preflab.models.load import end_token_ids, load_tokenizer, quiet, resolve
 from preflab.scoring.budget import default_token_budget
 from preflab.store.artefacts import Artefact, StageSpec, Store
@@ -23,7 +24,7 @@ from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare
 from preflab.studies.stages import Stage
 from preflab.studies.work import Bench
-from preflab.train.step import needs_pairs, roles_of
+from preflab.train.step import roles_of
 
 _ACTIVATION_BYTES = 6 * 2**30
 _BYTES_PER_PARAMETER = {"full": 20, "lora": 6}
@@ -223,7 +224,7 @@ def _check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig)
         roles = roles_of(grid.method)
         suits = {
             "paired": True,
-            "unpaired": "rejected" in roles and not needs_pairs(grid.method),
+            "unpaired": "rejected" in roles and not compares_pairs(grid.method.inputs),
             "sft": roles == ("chosen",),
         }[kind]
         if not suits:

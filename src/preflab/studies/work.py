@@ -32,7 +32,7 @@ from preflab.studies.stages import Stage
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Hooks, Task, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import References, needs_reference, roles_of
+from preflab.train.step import References, needs_live_reference, stored_roles
 
 Report = Callable[[str, int, int], None]
 """`report(what, done, total)`: progress within a stage."""
@@ -161,7 +161,8 @@ def _train(
         method=method,
         hyperparameters=params["hyperparameters"],
         rows=split.rows,
-        references=_tokens(stage, bench, references, split.rows, roles_of(method)) if needs_reference(method) else {},
+        references=_tokens(stage, bench, references, split.rows, stored_roles(method)),
+        live_reference=_load(bench, weights) if needs_live_reference(method) else None,
         blocks=tuple(params["blocks"]),
         seed=params["seed"],
         monitor=read_split(data, "validation", params["monitor_rows"]).rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from preflab.core.errors import StoreError
@@ -22,6 +22,7 @@ class Progress:
         step: optimizer steps done.
         log: one record per step.
         monitor: one record per row and evaluation.
+        state: what the method remembers, one list of numbers for each of its `Moments`.
         seconds: time spent, over all sessions.
         diverged: cause, when the step after `step` could not be taken; a run that diverged has ended.
     """
@@ -29,14 +30,19 @@ class Progress:
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     monitor: list[dict[str, Any]] = field(default_factory=list)
+    state: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     diverged: str | None = None
 
 
 def save(
-    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    moving: nn.Module | None = None,
 ) -> None:
-    """Commit a checkpoint and delete older ones."""
+    """Commit a checkpoint and delete older ones; `moving` is a reference that training changes."""
     final = folder / f"step-{progress.step:08d}"
     names = {id(p): name for name, p in parameters.items()}
     moments = {
@@ -48,6 +54,8 @@ def save(
     with committed_folder(final) as temporary:
         save_file({name: p.detach().contiguous() for name, p in parameters.items()}, temporary / "weights.safetensors")
         save_file({**moments, "/rng": torch.get_rng_state()}, temporary / "optimizer.safetensors")
+        if moving is not None:
+            save_model(moving, str(temporary / "reference.safetensors"))
         write_json(temporary / "progress.json", asdict(progress))
         write_manifest(temporary, {"step": progress.step}, {})
     for older in folder.glob("step-*"):
@@ -55,8 +63,13 @@ def save(
             shutil.rmtree(older, ignore_errors=True)
 
 
-def restore(folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
-    """Load the newest whole checkpoint into parameters and optimizer; without one, start at step 0."""
+def restore(
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    moving: nn.Module | None = None,
+) -> Progress:
+    """Load the newest whole checkpoint into what it was saved from; without one, start at step 0."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             verify(path)
@@ -73,5 +86,7 @@ def restore(folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.
             parameter = parameters[name]
             # The fused AdamW keeps its step counters on the device of the parameter, like the moments.
             optimizer.state[parameter][field] = value.to(parameter.device)
+        if moving is not None:
+            load_model(moving, path / "reference.safetensors")
         return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
     return Progress()

@@ -14,15 +14,15 @@ from transformers import PreTrainedModel
 
 from preflab.core.errors import Diverged, RunError
 from preflab.data.examples import TokenRow
-from preflab.methods import Method
-from preflab.models.adapters import decoder_of
+from preflab.methods import Method, Moments
+from preflab.models.adapters import decoder_of, mix
 from preflab.models.load import trainable
 from preflab.scoring.logps import score
 from preflab.train import checkpoints
 from preflab.train.optimize import adamw, clip, learning_rate
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, n_steps
-from preflab.train.step import BatchResult, References, accumulate
+from preflab.train.step import BatchResult, Given, References, accumulate
 
 _REFERENCE_TOLERANCE = 2e-3
 """Relative gap accepted between the loss at step 0 and `loss_at_reference`: float32 sums in another order."""
@@ -41,6 +41,7 @@ class Task:
         hyperparameters: keyword arguments of its loss.
         rows: training rows in nested order, exactly `blocks[-1]` of them.
         references: role to the reference's log-probs of the rows; empty when the method needs none.
+        live_reference: a frozen copy of the start point, where the method asks for the model itself.
         blocks: ascending nested sizes up to this cell's own.
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
         monitor: fixed validation rows whose log-probs are followed.
@@ -51,6 +52,7 @@ class Task:
     hyperparameters: Mapping[str, Any]
     rows: Sequence[TokenRow]
     references: References
+    live_reference: PreTrainedModel | None = None
     blocks: Sequence[int]
     seed: int
     monitor: Sequence[TokenRow]
@@ -85,8 +87,9 @@ def train(policy: PreTrainedModel | PeftModel, task: Task, folder: Path, hooks: 
     parameters = dict(trainable(policy))
     optimizer = adamw(list(parameters.values()), task.settings)
     torch.manual_seed(task.seed)
-    progress = checkpoints.restore(folder, parameters, optimizer)
-    run = _Run(decoder_of(policy), parameters, optimizer, task, progress)
+    moving = _moving_reference(task)
+    progress = checkpoints.restore(folder, parameters, optimizer, moving)
+    run = _Run(policy, parameters, optimizer, task, progress)
     earlier_s, began = progress.seconds, time.monotonic()
     saved = began
     try:
@@ -96,7 +99,7 @@ def train(policy: PreTrainedModel | PeftModel, task: Task, folder: Path, hooks: 
             now, stop = time.monotonic(), hooks.should_stop()
             progress.seconds = earlier_s + now - began
             if progress.step < run.steps and (stop or now - saved > hooks.checkpoint_every_s):
-                checkpoints.save(folder, parameters, optimizer, progress)
+                checkpoints.save(folder, parameters, optimizer, progress, moving)
                 saved = now
             if stop and progress.step < run.steps:
                 raise Interrupted
@@ -114,7 +117,7 @@ def monitor_steps(steps: int, points: int) -> frozenset[int]:
 class _Run:
     """A run in memory: the model, its optimizer, and where it stands."""
 
-    model: PreTrainedModel
+    policy: PreTrainedModel | PeftModel
     parameters: Mapping[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
     task: Task
@@ -130,20 +133,26 @@ class _Run:
         """Do one optimizer step, and score the monitor rows where they are due."""
         progress = self.progress
         if progress.step == 0:
-            progress.monitor += _monitor(self.model, self.task, 0)
+            progress.monitor += _monitor(decoder_of(self.policy), self.task, 0)
         progress.log.append(self._step(progress.step))
         progress.step += 1
+        self._move_reference()
         if progress.step in monitor_steps(self.steps, self.task.settings.monitor_points):
-            progress.monitor += _monitor(self.model, self.task, progress.step)
+            progress.monitor += _monitor(decoder_of(self.policy), self.task, progress.step)
 
     def _step(self, step: int) -> dict[str, Any]:
         task, settings = self.task, self.task.settings
         numbers = batch_rows(step, task.blocks, batch_size=settings.batch_size, seed=task.seed)
         rows = [task.rows[i] for i in numbers]
-        references = {role: [values[i] for i in numbers] for role, values in task.references.items()}
+        given = Given(
+            references={role: [values[i] for i in numbers] for role, values in task.references.items()},
+            model=task.live_reference,
+            state=tuple(Moments(*values) for values in self.progress.state),
+            stream=(task.seed, step),
+        )
         self.optimizer.zero_grad(set_to_none=True)
-        budget = settings.token_budget
-        result = accumulate(self.model, rows, references, task.method, task.hyperparameters, budget=budget)
+        model, budget = decoder_of(self.policy), settings.token_budget
+        result = accumulate(model, rows, given, task.method, task.hyperparameters, budget=budget)
         _check_finite(result, step)
         if step == 0:
             _check_reference(task, result)
@@ -154,9 +163,23 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.progress.state = [list(moments) for moments in result.state]
         record = {"step": step, "learning_rate": rate, "grad_norm": norm, "n_rows": len(rows), **result._asdict()}
-        del record["loss_at_reference"]
+        del record["loss_at_reference"], record["state"]
         return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in record.items()}
+
+    def _move_reference(self) -> None:
+        """Mix the policy into a moving reference, where the method says that it is time."""
+        task = self.task
+        if task.method.reference_update is not None:
+            assert task.live_reference is not None
+            share = task.method.reference_update(self.progress.step, **task.hyperparameters)
+            mix(task.live_reference, self.policy, share)
+
+
+def _moving_reference(task: Task) -> PreTrainedModel | None:
+    """Return the reference that training changes, which checkpoints must hold."""
+    return task.live_reference if task.method.reference_update is not None else None
 
 
 def _check_finite(result: BatchResult, step: int) -> None:

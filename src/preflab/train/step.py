@@ -5,7 +5,8 @@ the backward pass of each micro-batch as a dot product. Losses that couple the b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,16 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from preflab.core.seeds import uniform
 from preflab.data.examples import TokenRow
-from preflab.methods import Leaf, Logps, LossOutput, Method, TokenLogps, assemble, leaves
+from preflab.methods import Leaf, Logps, LossOutput, Method, Moments, TokenLogps, Values, assemble, leaves
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
-from preflab.scoring.logps import token_logps
+from preflab.scoring.logps import TokenQuantity, token_logps, token_quantities
 
 References = Mapping[str, Sequence[NDArray[np.float32] | None]]
 """Role to the reference's token log-probs of each row, float32 `[token]`, nats; None where a row lacks the role."""
 
-
-_KINDS = (Logps, TokenLogps)
+_OF_HEAD: Final[tuple[TokenQuantity, ...]] = ("collision", "divergence")
+"""What the policy's head gives beside log-probs."""
 
 
 class BatchResult(NamedTuple):
@@ -40,6 +42,10 @@ class BatchResult(NamedTuple):
     """Flat tokens of the batch."""
     loss_at_reference: float
     """What the mean loss would be at policy == reference; NaN where the method has no such value."""
+    clamped: int
+    """Examples in which a declared clamp replaced a value."""
+    state: tuple[Moments, ...]
+    """What the method remembers for the next step."""
 
 
 def roles_of(method: Method) -> tuple[str, ...]:
@@ -47,26 +53,37 @@ def roles_of(method: Method) -> tuple[str, ...]:
     return tuple(dict.fromkeys(leaf.role for leaf in leaves(method.inputs)))
 
 
-def needs_reference(method: Method) -> bool:
-    """Return whether a method's input type contains reference log-probs."""
-    return any(leaf.side == "reference" for leaf in leaves(method.inputs))
+def stored_roles(method: Method) -> tuple[str, ...]:
+    """Return the responses whose log-probs under the frozen reference a method asks for; they are scored once."""
+    return tuple(dict.fromkeys(leaf.role for leaf in leaves(method.inputs) if leaf.quantity == "reference"))
 
 
-def needs_pairs(method: Method) -> bool:
-    """Return whether a method compares two responses to the same prompt row by row."""
+def needs_live_reference(method: Method) -> bool:
+    """Return whether a method needs the reference model at every step: its whole vocabulary, or one that moves."""
+    return any(leaf.quantity in ("moving_reference", "divergence") for leaf in leaves(method.inputs))
 
-    def pairs(kind: Any) -> bool:
-        hints = get_type_hints(kind)
-        both = hints.get("chosen") in _KINDS and hints.get("rejected") in _KINDS
-        return both or any(pairs(field) for field in hints.values() if field not in _KINDS)
 
-    return pairs(method.inputs)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a loss may ask for beyond the policy's log-probs, for one optimizer batch.
+
+    Args:
+        references: the frozen reference's log-probs of exactly these rows; empty when the method needs none.
+        model: the reference model itself, where `needs_live_reference` says so.
+        state: what the method returned the step before; empty at the first.
+        stream: seed and step, which name the random numbers of the batch.
+    """
+
+    references: References = field(default_factory=dict)
+    model: PreTrainedModel | None = None
+    state: tuple[Moments, ...] = ()
+    stream: tuple[int, int] = (0, 0)
 
 
 def accumulate(
     policy: PreTrainedModel,
     rows: Sequence[TokenRow],
-    references: References,
+    given: Given,
     method: Method,
     hyperparameters: Mapping[str, Any],
     *,
@@ -77,7 +94,7 @@ def accumulate(
     Args:
         policy: the model, with adapters inside it where there are any.
         rows: the optimizer batch.
-        references: reference log-probs of exactly these rows; empty when the method needs none.
+        given: what else the loss asks for.
         method: the objective.
         hyperparameters: keyword arguments of its loss.
         budget: flat tokens per forward and backward; it changes no result beyond rounding.
@@ -92,7 +109,7 @@ def accumulate(
     for group in groups:
         batches = [flatten([rows[i] for i in micro], roles, _device(policy)) for micro in group]
         keys = [ResponseKey(micro[k.row], k.role) for micro, b in zip(group, batches, strict=True) for k in b.responses]
-        output, at_reference, sums = _backward(policy, batches, keys, references, method, hyperparameters)
+        output, at_reference, sums = _backward(policy, batches, keys, rows, given, method, hyperparameters)
         outputs.append(output)
         expected.append(torch.full_like(output.loss, at_reference))
         scored.append((keys, sums))
@@ -109,50 +126,17 @@ def accumulate(
         rejected_total=_role_mean(scored, "rejected"),
         n_tokens=tokens,
         loss_at_reference=_mean(expected),
+        clamped=sum(int(output.clamped.sum()) for output in outputs if output.clamped is not None),
+        state=outputs[-1].state,
     )
-
-
-def batch_inputs(
-    tokens: TokenLogps, keys: Sequence[ResponseKey], references: References, method: Method
-) -> tuple[Any, ...]:
-    """Put the log-probs of a batch into the form that the method's input type names.
-
-    Args:
-        tokens: the policy's log-probs of all responses, in the order of `keys`.
-        keys: row and role of each response.
-        references: role to the reference's log-probs by row number.
-        method: the objective.
-    """
-    sums, parts = tokens.sums(), tokens.token.split(tokens.length.long().tolist())
-
-    def get(leaf: Leaf) -> Logps | TokenLogps:
-        # Rows ascend within a role, so both sides of a pair stand at the same place whatever the micro-batches.
-        index = sorted((i for i, key in enumerate(keys) if key.role == leaf.role), key=lambda i: keys[i].row)
-        at = torch.tensor(index, dtype=torch.int64, device=sums.device)
-        length = tokens.length[at]
-        if leaf.side == "policy":
-            return (
-                Logps(sums[at], length)
-                if leaf.kind is Logps
-                else TokenLogps(_joined([parts[i] for i in index]), length)
-            )
-        known = [cast(NDArray[np.float32], references[leaf.role][keys[i].row]) for i in index]
-        if leaf.kind is TokenLogps:
-            return TokenLogps(_joined([torch.from_numpy(values).to(sums) for values in known]), length)
-        totals = np.array([values.sum(dtype=np.float64) for values in known])
-        return Logps(torch.from_numpy(totals).to(sums), length)
-
-    def _joined(pieces: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(pieces)) if pieces else tokens.token[:0]
-
-    return assemble(method.inputs, get)
 
 
 def _backward(
     policy: PreTrainedModel,
     batches: Sequence[FlatBatch],
     keys: Sequence[ResponseKey],
-    references: References,
+    rows: Sequence[TokenRow],
+    given: Given,
     method: Method,
     hyperparameters: Mapping[str, Any],
 ) -> tuple[LossOutput, float, Tensor]:
@@ -160,20 +144,114 @@ def _backward(
 
     The graph of a single micro-batch is kept between the phases; several are computed once more.
     """
+    asked = {leaf.quantity for leaf in leaves(method.inputs)}
+    quantities = ("policy", *(q for q in _OF_HEAD if q in asked))
     keep = len(batches) == 1
+
+    def forward(batch: FlatBatch) -> Tensor:
+        return token_quantities(policy, batch, quantities, given.model)
+
     with torch.set_grad_enabled(keep):
-        attached = [token_logps(policy, batch) for batch in batches]
-    token = torch.cat([t.detach() for t in attached]).requires_grad_()
-    tokens = TokenLogps(token, torch.cat([batch.length for batch in batches]).to(token.dtype))
+        attached = [forward(batch) for batch in batches]
+    values = torch.cat([found.detach() for found in attached], dim=1).requires_grad_()
+    length = torch.cat([batch.length for batch in batches]).to(values.dtype)
+    scored = {name: TokenLogps(row, length) for name, row in zip(quantities, values, strict=True)}
+    if "collision" in scored:
+        scored["collision"] = scored["collision"]._replace(token=scored["collision"].token.detach())
+    if "moving_reference" in asked:
+        assert given.model is not None
+        with torch.no_grad():
+            moving = torch.cat([token_logps(given.model, batch) for batch in batches]).to(values.dtype)
+        scored["moving_reference"] = TokenLogps(moving, length)
     with torch.enable_grad():
-        inputs = batch_inputs(tokens, keys, references, method)
+        inputs = batch_inputs(scored, keys, rows, given, method)
         output = method.loss(inputs, **hyperparameters)
-        (slope,) = torch.autograd.grad(output.loss.sum(), token)
-    for batch, known, part in zip(batches, attached, slope.split([len(t) for t in attached]), strict=True):
-        again = known if keep else token_logps(policy, batch)
+        (slope,) = torch.autograd.grad(output.loss.sum(), values)
+    for batch, known, part in zip(batches, attached, slope.split([v.shape[1] for v in attached], dim=1), strict=True):
+        again = known if keep else forward(batch)
         again.backward(part)
     at_reference = method.loss_at_reference(inputs, **hyperparameters) if method.loss_at_reference else float("nan")
-    return LossOutput(*(value.detach() for value in output)), at_reference, tokens.sums().detach()
+    detached = output._replace(
+        loss=output.loss.detach(),
+        chosen_reward=output.chosen_reward.detach(),
+        rejected_reward=output.rejected_reward.detach(),
+    )
+    return detached, at_reference, scored["policy"].sums().detach()
+
+
+def batch_inputs(
+    scored: Mapping[str, TokenLogps],
+    keys: Sequence[ResponseKey],
+    rows: Sequence[TokenRow],
+    given: Given,
+    method: Method,
+) -> tuple[Any, ...]:
+    """Put what is known of a batch into the form that the method's input type names.
+
+    Args:
+        scored: quantity to its values at every completion token of all responses, in the order of `keys`.
+        keys: row and role of each response.
+        rows: the optimizer batch.
+        given: what else the loss asks for.
+        method: the objective.
+    """
+    parts = _Parts(scored, keys, rows, given)
+    return assemble(method.inputs, parts.get, given.state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is known of a batch, response by response."""
+
+    scored: Mapping[str, TokenLogps]
+    keys: Sequence[ResponseKey]
+    rows: Sequence[TokenRow]
+    given: Given
+
+    def get(self, leaf: Leaf) -> Logps | TokenLogps | Values:
+        """Return what a leaf asks for.
+
+        Rows ascend within a role, so both sides of a pair stand at the same place whatever the micro-batches.
+        """
+        index = sorted((i for i, k in enumerate(self.keys) if k.role == leaf.role), key=lambda i: self.keys[i].row)
+        if leaf.kind is Values:
+            number = self._score if leaf.quantity == "score" else self._drawn
+            return Values(self._tensor(np.array([number(self.keys[i]) for i in index])))
+        if leaf.quantity in self.scored:
+            return self._scored(leaf, index)
+        length = self.scored["policy"].length[torch.tensor(index, dtype=torch.int64)]
+        known = [self._known(leaf.quantity, self.keys[i], int(n)) for i, n in zip(index, length, strict=True)]
+        if leaf.kind is TokenLogps:
+            return TokenLogps(self._tensor(np.concatenate([*known, np.zeros(0)])), length)
+        return Logps(self._tensor(np.array([values.sum(dtype=np.float64) for values in known])), length)
+
+    def _scored(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps:
+        tokens = self.scored[leaf.quantity]
+        at = torch.tensor(index, dtype=torch.int64, device=tokens.token.device)
+        if leaf.kind is Logps:
+            return Logps(tokens.sums()[at], tokens.length[at])
+        parts = tokens.token.split(tokens.length.long().tolist())
+        return TokenLogps(torch.cat([tokens.token[:0], *(parts[i] for i in index)]), tokens.length[at])
+
+    def _known(self, quantity: str, key: ResponseKey, n: int) -> NDArray[Any]:
+        """Return a quantity of every token of a response that no model is asked for: stored or drawn."""
+        if quantity == "reference":
+            return cast(NDArray[np.float32], self.given.references[key.role][key.row])
+        return uniform(n, *self._stream(key))
+
+    def _drawn(self, key: ResponseKey) -> float:
+        return float(uniform(1, *self._stream(key))[0])
+
+    def _score(self, key: ResponseKey) -> float:
+        return self.rows[key.row].scores[key.role]
+
+    def _stream(self, key: ResponseKey) -> tuple[int, str, int, int, str]:
+        """Name a response's random numbers: the same whatever the micro-batches, others at every step."""
+        seed, step = self.given.stream
+        return seed, "noise", step, self.rows[key.row].row, key.role
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.scored["policy"].token.detach())
 
 
 def _device(model: PreTrainedModel) -> torch.device:
