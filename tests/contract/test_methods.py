@@ -24,6 +24,8 @@ from preflab.methods import (
     Method,
     Moments,
     Part,
+    RankedLogps,
+    RankedValues,
     TokenLogps,
     Values,
     assemble,
@@ -31,6 +33,7 @@ from preflab.methods import (
     leaves,
     validate,
 )
+from preflab.methods._ops import ends
 from preflab.methods.cards import bibtex, card, card_text
 
 METHODS = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
@@ -61,6 +64,11 @@ LOG_PROBS = ("policy", "reference", "moving_reference")
 
 def picked(part: Part, index: torch.Tensor | slice) -> Part:
     """Some of the responses, in the order of the index."""
+    if isinstance(part, RankedLogps | RankedValues):
+        prompts = torch.arange(int(part.prompt[-1]) + 1)[index]
+        places = torch.cat([(part.prompt == prompt).nonzero()[:, 0] for prompt in prompts])
+        again = torch.repeat_interleave(torch.arange(len(prompts)), torch.bincount(part.prompt)[prompts])
+        return type(part)(*(values[places] for values in part[:-1]), again)
     if not isinstance(part, TokenLogps):
         return type(part)(*(values[index] for values in part))
     parts = part.token.split(part.length.long().tolist())
@@ -74,6 +82,8 @@ def shifted_by(leaf: Leaf, part: Part, constant: torch.Tensor) -> Part:
         return part
     if isinstance(part, Logps):
         return part._replace(total=part.total + constant)
+    if isinstance(part, RankedLogps):
+        return part._replace(total=part.total + constant[part.prompt])
     return part._replace(token=part.token + (constant / part.length)[part.response])
 
 
@@ -154,7 +164,7 @@ def test_output_is_per_example_and_rewards_are_detached(method, random_batch):
     output = method.loss(batch, **defaults(method))
     assert output.loss.requires_grad
     assert not output.chosen_reward.requires_grad and not output.rejected_reward.requires_grad
-    roles = {leaf.role for leaf in leaves(method.inputs)}
+    roles = {role for leaf in leaves(method.inputs) for role in sides_of(leaf)}
     assert output.chosen_reward.shape == (4,)
     assert output.rejected_reward.shape == ((sizes.get("rejected", 4),) if "rejected" in roles else (0,))
     assert output.loss.shape == ((7,) if has_groups(method) else (4,))
@@ -174,6 +184,10 @@ def test_anything_that_would_broadcast_is_refused(method, random_batch, leaves_o
                 method.loss(remade(batch, table, change), **defaults(method))
 
 
+def sides_of(leaf: Leaf) -> tuple[str, ...]:
+    return ("chosen", "rejected") if leaf.role == "ranked" else (leaf.role,)
+
+
 def extremes(leaf: Leaf) -> tuple[float, float]:
     if leaf.quantity == "score":
         return (1.0, 1000.0) if leaf.role == "chosen" else (0.0, 0.5)
@@ -183,13 +197,17 @@ def extremes(leaf: Leaf) -> tuple[float, float]:
 @METHODS
 def test_extreme_log_probs_give_finite_losses_and_gradients(method, leaves_of):
     """Every combination of log-probs 0 and -1000 at length 1: log-ratios and margins of +-1000, in float32."""
+    # A list has two responses here: two columns, whose numbers alternate.
     kinds = list(dict.fromkeys(leaves(method.inputs)))
-    rows = torch.tensor(list(itertools.product(*map(extremes, kinds))))
-    columns = dict(zip(kinds, rows.unbind(1), strict=True))
+    columns = [leaf._replace(role=role) for leaf in kinds for role in sides_of(leaf)]
+    rows = torch.tensor(list(itertools.product(*map(extremes, columns))))
     made: Table = {}
-    for leaf, column in columns.items():
-        values = column.clone().requires_grad_(leaf.quantity in ("policy", "divergence"))
-        made[leaf] = leaf.kind(*([values] if leaf.kind is Values else [values, torch.ones(len(rows))]))
+    for leaf in kinds:
+        own = [columns.index(leaf._replace(role=role)) for role in sides_of(leaf)]
+        values = rows[:, own].flatten().requires_grad_(leaf.quantity in ("policy", "divergence"))
+        more = [] if leaf.kind in (Values, RankedValues) else [torch.ones(len(values))]
+        prompt = [torch.arange(len(rows)).repeat_interleave(2)] if leaf.role == "ranked" else []
+        made[leaf] = leaf.kind(values, *more, *prompt)
     for setting in settings(method):
         batch = assemble(method.inputs, made.__getitem__)
         output = method.loss(batch, **setting)
@@ -240,6 +258,10 @@ def test_loss_falls_as_the_chosen_response_becomes_likelier(method, random_batch
     for leaf, values in trained(table).items():
         if leaf.quantity == "policy":
             (gradient,) = torch.autograd.grad(mean, values, retain_graph=True)
+            if leaf.role == "ranked":
+                best, worst = ends(table[leaf].prompt)
+                assert gradient[best].sum() < 0 < gradient[worst].sum()
+                continue
             rises = leaf.role == "gold" or (leaf.role == "chosen" and method.name not in LOWER_BOTH)
             assert (gradient.sum() < 0) if rises else (gradient.sum() > 0)
 
@@ -271,7 +293,10 @@ def test_loss_at_reference_is_true(method, random_batch, leaves_of):
 def test_permutation_is_exactly_as_declared(method, random_batch, leaves_of, tolerances):
     sizes = {"chosen": 4, "rejected": 3, "mismatched": 5} if has_groups(method) else {}
     batch = random_batch(method.inputs, sizes=sizes)
-    orders = {role: torch.arange(sizes.get(role, 4)).roll(1) for role in ("chosen", "rejected", "mismatched", "gold")}
+    orders = {
+        role: torch.arange(sizes.get(role, 4)).roll(1)
+        for role in ("chosen", "rejected", "mismatched", "gold", "ranked")
+    }
     moved = remade(
         batch,
         leaves_of(batch),
@@ -315,7 +340,9 @@ def test_batch_split_is_exactly_as_declared(method, random_batch, leaves_of, tol
 @METHODS
 def test_float32_is_close_to_float64(method, random_batch, leaves_of, tolerances):
     batch = random_batch(method.inputs, n=8)
-    single = remade(batch, leaves_of(batch), lambda _, part: type(part)(*(values.float() for values in part)))
+    single = remade(
+        batch, leaves_of(batch), lambda _, part: type(part)(*(v.float() if v.is_floating_point() else v for v in part))
+    )
     output = method.loss(single, **defaults(method))
     assert output.loss.dtype == torch.float32
     expected = method.loss(batch, **defaults(method)).loss.float()

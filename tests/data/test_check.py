@@ -32,6 +32,13 @@ CASES = {
     "whitespace_response": (pairs(SOUND, ("Q", " \n", "B"), ("Q", "A", "\u200b\u3000")), [2, 3]),
     "empty_prompt": (pairs(SOUND, ("", "A", "B"), (None, "A", "B"), ("  ", "A", "B")), [2, 3, 4]),
     "identical_responses": (pairs(SOUND, ("Q", "A", "A"), ("Q", "A", " A\n")), [2, 3]),
+    "no_preference": (
+        [
+            {"prompt": "Q", "responses": ["A", "B", "C"], "scores": [1, 3, 2]},
+            {"prompt": "R", "responses": ["A", "B"], "scores": [2, 2.0]},
+        ],
+        [2],
+    ),
     "contradictory_pair": (pairs(SOUND, ("R", "A", "B"), ("Q", "B", "A"), ("Q", "C", "A"), SOUND), [1, 3, 5]),
     "prompt_repeated": (pairs(SOUND, (LONG, f"{LONG} A", f"{LONG} B"), (LONG, f"{LONG} A", "B")), [2]),
     "no_response": (

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +36,7 @@ PAIRED = {
             "score_chosen": 8.0,
             "score_rejected": 3.5,
         },
-        TALK,
+        replace(TALK, scores={"chosen": 8.0, "rejected": 3.5}),
     ),
     "prompt messages repeated in the responses": (
         {"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
@@ -151,6 +152,64 @@ def test_another_kind_than_asked_is_refused_with_both_names(write):
     path = write([PAIRED["text"][0]])
     with pytest.raises(DataError, match="unpaired data are needed here, but the columns are those of paired data"):
         read(path, kind="unpaired")
+
+
+def test_a_ranked_list_is_sorted_by_score(write):
+    """Best first; equal scores keep their order; the best is chosen and the worst rejected."""
+    row = {"prompt": "Q", "responses": ["b", "a", "d", "c"], "scores": [2, 3, -1, 2]}
+    dataset = read(write([row]))
+    assert dataset.format == "ranked" and dataset.kind == "paired"
+    assert dataset.examples == (
+        Example(
+            1,
+            "Q",
+            "a",
+            "d",
+            others={"rank_2": "b", "rank_3": "c"},
+            scores={"chosen": 3.0, "rank_2": 2.0, "rank_3": 2.0, "rejected": -1.0},
+        ),
+    )
+
+
+def test_ranked_responses_may_be_messages(write):
+    row = {"prompt": [USER], "responses": [[BAD], [USER, GOOD]], "scores": [0, 1]}
+    assert read(write([row])).examples == (replace(TALK, scores={"chosen": 1.0, "rejected": 0.0}),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": [1, 2]}, "responses and scores must be as many, at least 2; got 3 and 2"),
+        ({"responses": ["a"], "scores": [1]}, "at least 2; got 1 and 1"),
+        ({"scores": [1, 2, "best"]}, "scores: must be a list of numbers"),
+        ({"responses": "a b c"}, "responses: must be a list of responses"),
+        ({"responses": [str(i) for i in range(33)], "scores": list(range(33))}, "at most 32 are read; got 33"),
+    ],
+)
+def test_a_ranked_list_that_is_none_is_refused(write, changes, message):
+    row = {"prompt": "Q", "responses": ["a", "b", "c"], "scores": [1, 2, 3]}
+    with pytest.raises(DataError, match=message):
+        read(write([row, {**row, **changes}, row]))
+
+
+def test_a_gold_response_and_scores_come_with_a_pair(write):
+    row = {**PAIRED["text"][0], "gold": "The best.", "score_chosen": 2, "score_rejected": None}
+    plain = PAIRED["text"][0]
+    found = read(write([row, plain])).examples
+    assert found[0].others == {"gold": "The best."} and found[0].scores == {"chosen": 2.0}
+    assert found[1].others == {} and found[1].scores == {}
+    assert found[0].responses == {"chosen": GOOD["content"], "rejected": BAD["content"], "gold": "The best."}
+
+
+def test_a_score_that_is_no_number_is_refused(write):
+    row = {**PAIRED["text"][0], "score_chosen": "high"}
+    with pytest.raises(DataError, match="score_chosen: must be a number; got"):
+        read(write([row]))
+
+
+def test_scores_of_a_csv_are_numbers_too(write):
+    row = {**PAIRED["text"][0], "score_chosen": "2.5", "score_rejected": "1"}
+    assert read(write(_csv([row]), "x.csv")).examples[0].scores == {"chosen": 2.5, "rejected": 1.0}
 
 
 def test_family_and_meta_are_kept_and_other_columns_are_named(write):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from preflab.methods import Leaf, Logps, Method, Part, Values, assemble
+from preflab.methods import Leaf, Logps, Method, Part, RankedLogps, RankedValues, Values, assemble
 
 # (side, role) -> totals, lengths. Pairs 1 and 2 are one-pair batches; "peer" is the batch given to other packages.
 _REFERENCE = {"chosen": (-13.0,), "rejected": (-14.0,), "mismatched": (-20.5,)}
@@ -50,6 +50,7 @@ _BATCHES: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
             "mismatched": (16.0, 14.0, 20.0),
             "gold": (6.0, 10.0, 7.0),
         },
+        "score": {"chosen": (1.0, 1.0, 1.0), "rejected": (0.0, 0.0, 0.0)},
         # length * log(p^2 + (1 - p)^2) with p the probability of a token: a vocabulary of two tokens.
         "collision": {
             "chosen": (-3.4055815093562822, -2.7079090901441734, -8.3262020089619),
@@ -57,6 +58,10 @@ _BATCHES: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
         },
     },
 }
+
+
+_SINGLE = {RankedLogps: Logps, RankedValues: Values}
+"""What a list is made of, response by response."""
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +73,11 @@ def fixed_batch() -> Callable[[Any, str], Any]:
 
         @functools.cache
         def get(leaf: Leaf) -> Part:
+            if leaf.role == "ranked":
+                sides = [get(Leaf(leaf.quantity, role, _SINGLE[leaf.kind])) for role in ("chosen", "rejected")]
+                both = [torch.stack(pair, dim=1).flatten().detach() for pair in zip(*sides, strict=True)]
+                both[0].requires_grad_(leaf.quantity == "policy")
+                return leaf.kind(*both, torch.arange(len(both[0]) // 2).repeat_interleave(2))
             total = torch.tensor(values[leaf.quantity][leaf.role], dtype=torch.float64)
             if leaf.kind is Values:
                 return Values(total)
@@ -89,7 +99,11 @@ def check_golden(fixed_batch: Any, leaves_of: Any) -> Callable[..., None]:
         batch = fixed_batch(method.inputs, name)
         found = method.loss(batch, **hyperparameters).loss.sum()
         assert found.item() == pytest.approx(loss, abs=1e-6)
-        by_role = {leaf.role: logps for leaf, logps in leaves_of(batch).items() if leaf.quantity == "policy"}
+        table = leaves_of(batch)
+        if (ranked := table.get(Leaf("policy", "ranked", RankedLogps))) is not None:
+            assert torch.autograd.grad(found, ranked.total)[0].tolist() == pytest.approx(gradients, abs=1e-5)
+            return
+        by_role = {leaf.role: logps for leaf, logps in table.items() if leaf.quantity == "policy"}
         wanted = [by_role[role] for role in ("chosen", "rejected") if role in by_role]
         # The mean over tokens is the derivative in the total, moved equally in all tokens.
         measured = [torch.autograd.grad(found, logps[0], retain_graph=True)[0].mean().item() for logps in wanted]

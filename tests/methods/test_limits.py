@@ -11,6 +11,7 @@ from torch import Tensor
 
 from preflab import methods as m
 from preflab.methods import Logps, Pair, Referenced, ReferencedPair, Unpaired
+from preflab.methods.beta_dpo import OneNumberPerPair
 
 LOG_PROB = st.floats(-60.0, -0.05)
 LENGTH = st.integers(1, 40).map(float)
@@ -193,3 +194,112 @@ def test_chi_po_is_clipped_at_twice_its_bound(rows):
     bounded = loss(m.CHI_PO, batch, beta=0.05, reward_bound=0.5)
     low, high = torch.nn.functional.softplus(torch.tensor([-1.0, 1.0], dtype=torch.float64))
     assert (bounded >= low - 1e-12).all() and (bounded <= high + 1e-12).all()
+
+
+@given(rows=ROWS, beta=BETA)
+def test_losses_of_rankings_are_dpo_on_pairs(rows, beta):
+    batch = pairs(rows)
+    expected = loss(m.DPO, batch, beta=beta)
+    torch.testing.assert_close(loss(m.DPO_PL, listed(batch), beta=beta), expected)
+    torch.testing.assert_close(loss(m.INFONCA, listed(batch), beta=beta), expected)
+
+
+@given(rows=ROWS, weight=st.floats(0.0, 100.0))
+def test_rrhf_of_a_pair_is_a_hinge_per_token_beside_fine_tuning(rows, weight):
+    batch = pairs(rows)
+    chosen, rejected = batch.policy.chosen.mean, batch.policy.rejected.mean
+    ranked = m.Ranked(listed(batch).policy, listed(batch).score)
+    torch.testing.assert_close(loss(m.RRHF, ranked, weight=weight), weight * (rejected - chosen).clamp(min=0) - chosen)
+
+
+@given(rows=ROWS, beta=BETA)
+def test_tdpo_without_drift_is_dpo(rows, beta):
+    batch = pairs(rows)
+    still = Pair(*(part._replace(total=torch.zeros_like(part.total)) for part in batch.policy))
+    expected = loss(m.DPO, batch, beta=beta)
+    torch.testing.assert_close(loss(m.TDPO1, m.TDPO1.inputs(*batch, still), beta=beta), expected)
+    torch.testing.assert_close(loss(m.TDPO2, m.TDPO2.inputs(*batch, still), beta=beta), expected)
+
+
+@given(rows=ROWS, beta=BETA)
+def test_tpo_without_its_gold_response_is_cpo_without_likelihood(rows, beta):
+    batch = pairs(rows).policy
+    triple = m.TPO.inputs(*batch, batch.chosen)
+    expected = loss(m.CPO, batch, beta=beta, alpha=0.0)
+    torch.testing.assert_close(loss(m.TPO, triple, beta=beta, alpha=0.0), expected)
+
+
+@given(rows=ROWS, beta=BETA)
+def test_tpo_whose_gold_response_is_the_chosen_one_is_cpo(rows, beta):
+    batch = pairs(rows).policy
+    triple = m.TPO.inputs(*batch, batch.chosen)
+    torch.testing.assert_close(loss(m.TPO, triple, beta=beta, alpha=0.7), loss(m.CPO, batch, beta=beta, alpha=0.7))
+
+
+@given(rows=ROWS, beta=BETA)
+def test_alpha_dpo_without_adaptation_is_simpo(rows, beta):
+    batch = m.ALPHA_DPO.inputs(*pairs(rows), m.Moments(0.3, 2.0, 9.0))
+    both = {"beta": beta, "gamma_beta_ratio": 0.4}
+    torch.testing.assert_close(loss(m.ALPHA_DPO, batch, alpha=0.0, **both), loss(m.SIMPO, batch.policy, **both))
+
+
+@given(rows=ROWS, beta=BETA)
+def test_beta_dpo_that_keeps_all_and_follows_nothing_is_dpo(rows, beta):
+    batch = pairs(rows)
+    noise = m.Values(torch.full((len(rows),), 0.5, dtype=torch.float64))
+    filtered = m.BETA_DPO.inputs(*batch, OneNumberPerPair(noise), m.Moments())
+    expected = loss(m.DPO, batch, beta=beta)
+    torch.testing.assert_close(loss(m.BETA_DPO, filtered, beta=beta, alpha=0.0, rho=0.0), expected)
+
+
+@given(rows=ROWS, beta=BETA)
+def test_bco_without_a_shift_is_eurus_without_dpo(rows, beta):
+    """Rewards whose mean is cancelled by what came before: -log sigma(r_w) - log sigma(-r_l), Eurus' second part."""
+    batch = pairs(rows)
+    chosen = (beta * (batch.policy.chosen.total - batch.reference.chosen.total)).sum()
+    rejected = (beta * (batch.policy.rejected.total - batch.reference.rejected.total)).sum()
+    before = m.Moments(mean=-float(chosen + rejected) / 10, n=10.0)
+    bco = loss(m.BCO, m.BCO.inputs(*batch, before), beta=beta)
+    torch.testing.assert_close(bco, loss(m.EURUS, batch, beta=beta) - loss(m.DPO, batch, beta=beta))
+
+
+@given(rows=ROWS, beta=BETA)
+def test_both_forms_of_bco_agree_on_pairs(rows, beta):
+    """The paired loss is the sum of the two losses of its responses."""
+    batch = pairs(rows)
+    chosen = Referenced(batch.policy.chosen, batch.reference.chosen)
+    rejected = Referenced(batch.policy.rejected, batch.reference.rejected)
+    apart = loss(m.BCO_UNPAIRED, m.BCO_UNPAIRED.inputs(chosen, rejected, m.Moments(), m.Moments()), beta=beta)
+    together = loss(m.BCO, m.BCO.inputs(*batch, m.Moments()), beta=beta)
+    torch.testing.assert_close(together, apart[: len(rows)] + apart[len(rows) :])
+
+
+@given(rows=ROWS, beta=BETA, weights=st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 3.0)))
+def test_a_mixture_is_the_weighted_sum_of_its_parts(rows, beta, weights):
+    """Also of a part that looks at the responses one by one, which counts with the mean over the pair."""
+    batch = pairs(rows)
+    mixed = m.find("dpo+apo_zero")
+    setting = {"dpo_weight": weights[0], "dpo_beta": beta, "apo_zero_weight": weights[1]}
+    expected = weights[0] * loss(m.DPO, batch, beta=beta) + weights[1] * loss(m.APO_ZERO, batch)
+    torch.testing.assert_close(loss(mixed, mixed.inputs(batch, batch), **setting), expected)
+    groups = Unpaired(
+        Referenced(batch.policy.chosen, batch.reference.chosen),
+        Referenced(batch.policy.rejected, batch.reference.rejected),
+        Referenced(batch.reference.chosen, batch.reference.chosen),
+    )
+    with_kto = m.find("dpo+kto")
+    setting = {"dpo_weight": weights[0], "dpo_beta": beta, "kto_weight": weights[1], "kto_beta": beta}
+    halves = loss(m.KTO, groups, beta=beta).reshape(2, -1).mean(0)
+    expected = weights[0] * loss(m.DPO, batch, beta=beta) + weights[1] * halves
+    torch.testing.assert_close(loss(with_kto, with_kto.inputs(batch, groups), **setting), expected)
+
+
+def listed(batch: ReferencedPair) -> m.ReferencedRanked:
+    """Pairs as lists of two, with scores 1 and 0."""
+    prompt = torch.arange(len(batch.policy.chosen.total)).repeat_interleave(2)
+    sides = [
+        [torch.stack(both, dim=1).flatten() for both in zip(side.chosen, side.rejected, strict=True)] for side in batch
+    ]
+    score = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(len(prompt) // 2)
+    policy, reference = (m.RankedLogps(*side, prompt) for side in sides)
+    return m.ReferencedRanked(policy, reference, m.RankedValues(score, prompt))

@@ -89,7 +89,11 @@ def test_code_digest_of_a_built_in_method_is_that_of_its_file():
         ("HINGE = Method(", "HINGE = dict(", "must be a preflab.methods.Method; got dict"),
         ("import torch", "import torch, surely_not_installed", "importing it failed with ModuleNotFoundError"),
         ("import torch", "import torch as", "importing it failed with SyntaxError"),
-        ("inputs=Pair", "inputs=float", "must be Logps, TokenLogps, Values, Moments or a NamedTuple"),
+        (
+            "inputs=Pair",
+            "inputs=float",
+            "must be Logps, TokenLogps, Values, RankedLogps",
+        ),
         ("hyperparameters=HingeHyperparameters", "hyperparameters=dict", "derived from Hyperparameters"),
     ],
 )

@@ -1,9 +1,9 @@
-"""rrhf: golden values, and when the ranking term is silent."""
+"""rrhf: golden values, and which responses of a list are compared."""
 
 import pytest
 import torch
 
-from preflab.methods import RRHF
+from preflab.methods import RRHF, Ranked, RankedLogps, RankedValues
 
 # Derived in float64 from the equation; gradients by central differences.
 # hyper-parameters, batch, loss, d loss/d log pi(chosen), d loss/d log pi(rejected)
@@ -19,10 +19,19 @@ def test_golden_values(golden, check_golden):
     check_golden(RRHF, *golden)
 
 
-def test_only_fine_tuning_is_left_where_the_order_is_right(random_batch):
-    batch = random_batch(RRHF.inputs, n=32, seed=1)
-    right = batch.chosen.mean > batch.rejected.mean
-    loss = RRHF.loss(batch, weight=7.0).loss
-    assert 0 < right.sum() < 32
-    torch.testing.assert_close(loss[right], -batch.chosen.mean[right])
-    assert (loss[~right] > -batch.chosen.mean[~right]).all()
+def ranked(means, scores, prompt):
+    total = torch.tensor(means, dtype=torch.float64)
+    places = torch.tensor(prompt)
+    policy = RankedLogps(total, torch.ones_like(total), places)
+    return Ranked(policy, RankedValues(torch.tensor(scores, dtype=torch.float64), places))
+
+
+def test_only_fine_tuning_is_left_where_the_order_is_right():
+    batch = ranked([-1.0, -2.0, -3.0, -5.0, -4.0], [3.0, 2.0, 1.0, 1.0, 0.0], [0, 0, 0, 1, 1])
+    assert RRHF.loss(batch, weight=7.0).loss.tolist() == pytest.approx([1.0, 5.0 + 7.0 * 1.0])
+
+
+def test_every_pair_of_a_list_is_compared_but_equals():
+    """Means -3, -1, -2, scores 2, 1, 1: the first is above the others by score and below them by 2 and 1."""
+    batch = ranked([-3.0, -1.0, -2.0], [2.0, 1.0, 1.0], [0, 0, 0])
+    assert RRHF.loss(batch, weight=10.0).loss.tolist() == pytest.approx([3.0 + 10.0 * (2.0 + 1.0)])

@@ -9,7 +9,7 @@ from preflab.methods import ALL
 from preflab.scoring.logps import score
 from preflab.train.step import Given, accumulate, needs_live_reference, roles_of, stored_roles
 
-ROLES = ("chosen", "rejected", "mismatched", "gold")
+ROLES = ("chosen", "rejected", "mismatched", "gold", "rank_2", "rank_3")
 
 
 def given(method, rows, *, seed):
@@ -24,8 +24,14 @@ def given(method, rows, *, seed):
 
 def scored_rows(n):
     """Rows with every response and score that a method may ask for."""
-    rows = random_rows(n, roles=ROLES)
-    return [replace(row, scores={"chosen": 3.0 + i, "rejected": 1.5}) for i, row in enumerate(rows)]
+    scores = {"rank_2": 2.5, "rank_3": 2.0, "rejected": 1.5}
+    rows = [replace(row, scores={"chosen": 3.0 + i, **scores}) for i, row in enumerate(random_rows(n, roles=ROLES))]
+    # Lists of four, three and two responses.
+    return [replace(row, responses=without(row.responses, ROLES[4 + i % 3 :])) for i, row in enumerate(rows)]
+
+
+def without(responses, roles):
+    return {role: ids for role, ids in responses.items() if role not in roles}
 
 
 def gradient(method, rows, known, budget):

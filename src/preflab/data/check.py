@@ -120,15 +120,10 @@ def _undeclared(dataset: Dataset, left: Sequence[Problem], codes: Sequence[str],
     return f"{head}Mend them, or leave them out for every method alike by writing in the study file:\n  {line}"
 
 
-def _sides(example: Example) -> list[tuple[str, str]]:
-    sides = (("chosen", example.chosen), ("rejected", example.rejected))
-    return [(name, text) for name, text in sides if text is not None]
-
-
 def _responses(examples: Sequence[Example]) -> list[_Finding]:
     found: list[_Finding] = []
     for i, example in enumerate(examples):
-        for name, text in _sides(example):
+        for name, text in example.responses.items():
             if not text:
                 found.append((i, "empty_response", f"{name} is empty"))
             elif _blank(text):
@@ -154,8 +149,8 @@ def _prompts(examples: Sequence[Example], layout: str) -> list[_Finding]:
             turn = "the prompt" if isinstance(prompt, str) or not prompt else f"the last turn ({prompt[-1].role})"
             found.append((i, "empty_prompt", f"{turn} holds no text"))
         elif isinstance(prompt, str) and len(prompt) >= _REPEATED_PROMPT_LENGTH:
-            sides = _sides(example)
-            if sides and all(text.startswith(prompt) for _, text in sides):
+            texts = example.responses.values()
+            if texts and all(text.startswith(prompt) for text in texts):
                 found.append(
                     (i, "prompt_repeated", "each response begins with the whole prompt, which comes twice then")
                 )
@@ -208,7 +203,7 @@ def _control_tokens(examples: Sequence[Example], tokenizer: Any, tokens: TokenSe
     for i, example in enumerate(examples):
         prompt = example.prompt
         turns = [("prompt", prompt)] if isinstance(prompt, str) else [(turn.role, turn.content) for turn in prompt]
-        for name, text in chain([] if raw and isinstance(prompt, str) else turns, _sides(example)):
+        for name, text in chain([] if raw and isinstance(prompt, str) else turns, example.responses.items()):
             if token := find(text):
                 found.append((i, "control_tokens", f"{name} holds {token!r}, which this tokenizer reads as control"))
                 break

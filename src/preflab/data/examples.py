@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["paired", "unpaired", "sft"]
+
+
+RANKED: Final = ("chosen", *(f"rank_{k}" for k in range(2, 32)), "rejected")
+"""Roles of a ranked list, best first; a list of n responses has the first n - 1 and the last."""
 
 
 class Message(NamedTuple):
@@ -45,6 +49,12 @@ class Example:
     meta: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def responses(self) -> dict[str, str]:
+        """Role to text of every response there is."""
+        sides = {"chosen": self.chosen, "rejected": self.rejected, **self.others}
+        return {role: text for role, text in sides.items() if text is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ FIELDS: Final = (
     "completion",
     "label",
     "text",
+    "responses",
+    "scores",
+    "gold",
+    "score_chosen",
+    "score_rejected",
     "family",
     "meta",
 )
@@ -50,6 +55,7 @@ class Format:
 FORMATS: Final = (
     Format("pairs", "paired", (PROMPT, ("chosen",), ("rejected",)), "prompt, chosen and rejected"),
     Format("implicit_pairs", "paired", (("chosen",), ("rejected",)), "chosen and rejected, the prompt inside both"),
+    Format("ranked", "paired", (PROMPT, ("responses",), ("scores",)), "prompt, several responses and their scores"),
     Format("labelled", "unpaired", (PROMPT, ("completion",), ("label",)), "prompt, completion and label"),
     Format("labelled_messages", "unpaired", (MESSAGES, ("label",)), "messages and label"),
     Format("messages", "sft", (MESSAGES,), "messages"),
@@ -58,10 +64,20 @@ FORMATS: Final = (
 )
 """In the order in which they are tried: the first whose columns are all there is the file's format."""
 
+OPTIONAL: Final[dict[Kind, tuple[str, ...]]] = {
+    "paired": ("gold", "score_chosen", "score_rejected", "family", "meta"),
+    "unpaired": ("family", "meta"),
+    "sft": ("family", "meta"),
+}
+"""Columns that are read where they are there, by what the rows become."""
+
 CHOSEN_ONLY: Final = tuple(
     Format(f.name, "sft", f.required, f"{f.title}; the chosen response as the demonstration") for f in FORMATS[:2]
 )
 """Pairs read as demonstrations: only when SFT data are asked for and nothing else fits."""
+
+_NOT_SPOKEN: Final = ("label", "responses", "scores", "score_chosen", "score_rejected", "family", "meta")
+"""Columns whose values are no single text or conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +177,12 @@ def shape(value: Any) -> Shape:
 
 
 def _match(fmt: Format, used: list[str], names: Mapping[str, str], present: Sequence[str], rows: Any) -> Match:
-    optional = [field for field in ("family", "meta") if names[field] in present]
+    optional = [field for field in OPTIONAL[fmt.kind] if names[field] in present and field not in used]
     read = {field: names[field] for field in [*used, *optional]}
     ignored = tuple(column for column in present if column not in read.values())
     _refuse_misspelt(fmt, read, ignored)
-    shapes = {field: _shape_of(rows, names[field]) for field in used if field != "label"}
+    spoken = [field for field in (*used, *optional) if field not in _NOT_SPOKEN]
+    shapes = {field: _shape_of(rows, names[field]) for field in spoken}
     texts = [row.get(names["chosen"]) for row in rows] if "chosen" in used else []
     transcripts = fmt.name == "implicit_pairs" and shapes["chosen"] == "text" and _mostly_transcripts(texts)
     if fmt.name == "pairs" and shapes.get("prompt") == shapes["chosen"] == shapes["rejected"] == "text":

@@ -26,6 +26,7 @@ ROW_CODES: Final[dict[str, str]] = {
     "empty_response": "a response is empty or null",
     "whitespace_response": "a response holds nothing but white space",
     "no_response": "a conversation that does not end in an assistant turn",
+    "no_preference": "a ranked list whose best and worst response have the same score",
     "identical_responses": "chosen equals rejected, or differs only in surrounding white space",
     "contradictory_pair": "the same responses to the same prompt are also labelled the other way round",
     "prompts_differ": "chosen and rejected do not answer the same prompt",

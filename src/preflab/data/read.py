@@ -6,16 +6,18 @@ which belongs to the marker. Responses that are empty or hold only white space a
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from preflab.core.errors import DataError
 from preflab.data import files
 from preflab.data.conversations import RowError, common_opening, last_response, message, transcript, turns
-from preflab.data.examples import Example, Kind, Message, Prompt
-from preflab.data.formats import PROMPT, Match, Unrecognised, check_mapping, recognise, shape, shape_error
+from preflab.data.examples import RANKED, Example, Kind, Message, Prompt
+from preflab.data.formats import OPTIONAL, PROMPT, Match, Unrecognised, check_mapping, recognise, shape, shape_error
 from preflab.data.problems import Problem, listing, problem
 
 _TRUE: Final = ("true", "1")
@@ -168,11 +170,12 @@ def _mistakes(values: Mapping[str, Any], match: Match) -> list[tuple[str, str]]:
         if field in ("family", "meta"):
             continue
         if column not in values:
-            found.append(("missing_column", f"the column {column!r} is missing in this row"))
-        elif field == "label":
-            if _label(values[column]) is None:
-                text = f"label: must be true or false (or 1 or 0); got {files.describe(values[column])}"
-                found.append(("wrong_type", text))
+            if field not in OPTIONAL[match.format.kind]:
+                found.append(("missing_column", f"the column {column!r} is missing in this row"))
+        elif field in _MUST_BE:
+            holds, expected = _MUST_BE[field]
+            if not holds(values[column]):
+                found.append(("wrong_type", f"{column}: must be {expected}; got {files.describe(values[column])}"))
         elif shape(values[column]) not in (match.shapes[field], "null") or match.shapes[field] == "other":
             found.append(("wrong_type", shape_error(column, match.shapes[field], values[column])))
     return found
@@ -180,25 +183,38 @@ def _mistakes(values: Mapping[str, Any], match: Match) -> list[tuple[str, str]]:
 
 def _example(row: int, values: Mapping[str, Any], match: Match) -> Example:
     parsed = _PARSERS[match.format.name]
-    field = {name: values[column] for name, column in match.columns.items() if name not in ("family", "meta")}
-    prompt, chosen, rejected = parsed(field, match)
+    field = {name: values.get(column) for name, column in match.columns.items() if name not in ("family", "meta")}
+    found = _Parsed(*parsed(field, match))
     if match.format.kind == "sft":
-        rejected = None
+        found = found._replace(rejected=None, others={}, scores={})
     family = values.get(match.columns.get("family", "family"))
     return Example(
         row=row,
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
+        prompt=found.prompt,
+        chosen=found.chosen,
+        rejected=found.rejected,
+        others={**found.others, **_gold(field, found.prompt)},
+        scores={**found.scores, **_scores(field)},
         family=_family(family),
         meta=_meta(values.get(match.columns.get("meta", "meta"))),
     )
 
 
-_Parsed = tuple[Prompt, str | None, str | None]
+class _Parsed(NamedTuple):
+    """What a row says, whatever its format."""
+
+    prompt: Prompt
+    chosen: str | None
+    rejected: str | None
+    others: Mapping[str, str] = MappingProxyType({})
+    scores: Mapping[str, float] = MappingProxyType({})
 
 
-def _pairs(field: Mapping[str, Any], match: Match) -> _Parsed:
+_Row = tuple[Any, ...]
+"""The first fields of `_Parsed`."""
+
+
+def _pairs(field: Mapping[str, Any], match: Match) -> _Row:
     prompt = _prompt(field)
     if match.transcripts and isinstance(prompt, str) and prompt:
         chosen, rejected = ((field[name] or "").removeprefix(" ") for name in ("chosen", "rejected"))
@@ -209,7 +225,7 @@ def _pairs(field: Mapping[str, Any], match: Match) -> _Parsed:
     return _join(prompt, better, "chosen"), better.text, worse.text
 
 
-def _implicit_pairs(field: Mapping[str, Any], match: Match) -> _Parsed:
+def _implicit_pairs(field: Mapping[str, Any], match: Match) -> _Row:
     if field["chosen"] is None or field["rejected"] is None:
         name = "chosen" if field["chosen"] is None else "rejected"
         raise RowError("empty_response", f"{name} is null, so the prompt inside it is unknown too")
@@ -225,33 +241,71 @@ def _implicit_pairs(field: Mapping[str, Any], match: Match) -> _Parsed:
     return prompt, chosen, rejected
 
 
-def _labelled(field: Mapping[str, Any], _: Match) -> _Parsed:
+def _ranked(field: Mapping[str, Any], _: Match) -> _Row:
+    """Sort the responses by score, best first; equal scores keep the order of the file."""
+    prompt = _prompt(field)
+    sides = [_side(response, "responses") for response in field["responses"]]
+    for side in sides:
+        prompt = _join(prompt, side, "responses")
+    scores = [float(score) for score in field["scores"]]
+    if len(sides) != len(scores) or len(sides) < 2:
+        text = f"responses and scores must be as many, at least 2; got {len(sides)} and {len(scores)}"
+        raise RowError("wrong_type", text)
+    if len(sides) > len(RANKED):
+        raise RowError("wrong_type", f"responses: at most {len(RANKED)} are read; got {len(sides)}")
+    if max(scores) == min(scores):
+        raise RowError("no_preference", f"all {len(scores)} responses have the score {scores[0]:g}")
+    order = sorted(range(len(sides)), key=lambda i: -scores[i])
+    roles = [*RANKED[: len(order) - 1], RANKED[-1]]
+    texts = {role: sides[i].text for role, i in zip(roles, order, strict=True)}
+    middle = {role: texts[role] for role in roles[1:-1]}
+    return prompt, texts["chosen"], texts["rejected"], middle, {r: scores[i] for r, i in zip(roles, order, strict=True)}
+
+
+def _gold(field: Mapping[str, Any], prompt: Prompt) -> dict[str, str]:
+    """Return the third, trusted response of a pair, where the row has one."""
+    if field.get("gold") is None:
+        return {}
+    side = _side(field["gold"], "gold")
+    if side.before and side.before != prompt:
+        raise RowError("prompts_differ", "the turns of gold before its last one are not the prompt")
+    return {"gold": side.text}
+
+
+def _scores(field: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores of a pair, where the row has them."""
+    given = {role: field.get(f"score_{role}") for role in ("chosen", "rejected")}
+    return {role: float(score) for role, score in given.items() if score is not None}
+
+
+def _labelled(field: Mapping[str, Any], _: Match) -> _Row:
     completion = _side(field["completion"], "completion")
     prompt = _join(_prompt(field), completion, "completion")
     return (prompt, completion.text, None) if _label(field["label"]) else (prompt, None, completion.text)
 
 
-def _labelled_messages(field: Mapping[str, Any], _: Match) -> _Parsed:
+def _labelled_messages(field: Mapping[str, Any], _: Match) -> _Row:
     prompt, text = _conversation(field)
     return (prompt, text, None) if _label(field["label"]) else (prompt, None, text)
 
 
-def _messages(field: Mapping[str, Any], _: Match) -> _Parsed:
+def _messages(field: Mapping[str, Any], _: Match) -> _Row:
     return (*_conversation(field), None)
 
 
-def _completions(field: Mapping[str, Any], _: Match) -> _Parsed:
+def _completions(field: Mapping[str, Any], _: Match) -> _Row:
     completion = _side(field["completion"], "completion")
     return _join(_prompt(field), completion, "completion"), completion.text, None
 
 
-def _text(field: Mapping[str, Any], _: Match) -> _Parsed:
+def _text(field: Mapping[str, Any], _: Match) -> _Row:
     return "", field["text"] or "", None
 
 
 _PARSERS: Final = {
     "pairs": _pairs,
     "implicit_pairs": _implicit_pairs,
+    "ranked": _ranked,
     "labelled": _labelled,
     "labelled_messages": _labelled_messages,
     "messages": _messages,
@@ -307,6 +361,26 @@ def _transcript_prompt(text: str) -> tuple[Message, ...]:
     return said
 
 
+def _number(value: Any) -> bool:
+    """Return whether a value is a finite number, in CSV its text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+_MUST_BE: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "label": (lambda value: _label(value) is not None, "true or false (or 1 or 0)"),
+    "responses": (lambda value: isinstance(value, list) and bool(value), "a list of responses"),
+    "scores": (lambda value: isinstance(value, list) and all(map(_number, value)), "a list of numbers"),
+    "score_chosen": (lambda value: value is None or _number(value), "a number"),
+    "score_rejected": (lambda value: value is None or _number(value), "a number"),
+}
+"""Columns that hold no text: what their values must be."""
+
+
 def _label(value: Any) -> bool | None:
     """Return a label, or None for anything but true, false, 1 and 0, as JSON values or as words."""
     if isinstance(value, bool):
@@ -340,7 +414,7 @@ def _meta(value: Any) -> Mapping[str, Any]:
 def _refuse_surrogates(example: Example) -> None:
     """Stop at half of a surrogate pair: no tokenizer and no file can take it."""
     texts = [example.prompt] if isinstance(example.prompt, str) else [turn.content for turn in example.prompt]
-    for text in [*texts, example.chosen or "", example.rejected or ""]:
+    for text in [*texts, *example.responses.values()]:
         try:
             text.encode()
         except UnicodeEncodeError as error:

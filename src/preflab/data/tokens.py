@@ -120,7 +120,7 @@ def tokenize(examples: Sequence[Example], tokenizer: Any, settings: TokenSetting
         responses[text.example][text.role], cut = _finish(ids, eos, limit)
         truncated[text.role] += cut
     rows = tuple(
-        TokenRow(example.row, prompts[example.prompt], roles)
+        TokenRow(example.row, prompts[example.prompt], roles, example.scores)
         for example, roles in zip(examples, responses, strict=True)
     )
     bare = sum(not text.templated for text in texts)
@@ -156,10 +156,9 @@ def _render(
     example: Example, rendered: Mapping[Prompt, str], tokenizer: Any, settings: TokenSettings
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield role, text and whether the template gave it, for every response of a row."""
-    for role, response in (("chosen", example.chosen), ("rejected", example.rejected)):
-        if response is not None:
-            before = rendered[example.prompt]
-            yield role, *render_response(example.prompt, before, response, tokenizer, settings.template)
+    before = rendered[example.prompt]
+    for role, response in example.responses.items():
+        yield role, *render_response(example.prompt, before, response, tokenizer, settings.template)
 
 
 def _encode_prompts(rendered: Mapping[Prompt, str], tokenizer: Any, settings: TokenSettings) -> dict[Prompt, Ids]:

@@ -18,8 +18,12 @@ from preflab.methods._types import (
     Method,
     Moments,
     Pair,
+    Ranked,
+    RankedLogps,
+    RankedValues,
     Referenced,
     ReferencedPair,
+    ReferencedRanked,
     ReferencedTokenPair,
     TokenLogps,
     TokenPair,
@@ -45,6 +49,7 @@ from preflab.methods.cpo_simpo import CPO_SIMPO
 from preflab.methods.discopop import DISCOPOP
 from preflab.methods.dpo import DPO
 from preflab.methods.dpo_nll import DPO_NLL
+from preflab.methods.dpo_pl import DPO_PL
 from preflab.methods.dpop import DPOP
 from preflab.methods.eurus import EURUS
 from preflab.methods.exo import EXO
@@ -53,6 +58,7 @@ from preflab.methods.fdpo_forward_kl import FDPO_FORWARD_KL
 from preflab.methods.fdpo_js import FDPO_JS
 from preflab.methods.fdpo_reverse_kl import FDPO_REVERSE_KL
 from preflab.methods.flex_dpo import FLEX_DPO
+from preflab.methods.infonca import INFONCA
 from preflab.methods.ipo import IPO
 from preflab.methods.ipo_mean import IPO_MEAN
 from preflab.methods.kto import KTO
@@ -108,6 +114,7 @@ ALL: Final[tuple[Method, ...]] = (
     DISCOPOP,
     DPOP,
     DPO_NLL,
+    DPO_PL,
     EURUS,
     EXO,
     FDPO_ALPHA,
@@ -115,6 +122,7 @@ ALL: Final[tuple[Method, ...]] = (
     FDPO_JS,
     FDPO_REVERSE_KL,
     FLEX_DPO,
+    INFONCA,
     LD_DPO,
     MPO,
     NCA,
@@ -190,6 +198,7 @@ __all__ = [
     "DPO",
     "DPOP",
     "DPO_NLL",
+    "DPO_PL",
     "EURUS",
     "EXO",
     "FDPO_ALPHA",
@@ -197,6 +206,7 @@ __all__ = [
     "FDPO_JS",
     "FDPO_REVERSE_KL",
     "FLEX_DPO",
+    "INFONCA",
     "IPO",
     "IPO_MEAN",
     "KTO",
@@ -232,8 +242,12 @@ __all__ = [
     "Moments",
     "Pair",
     "Part",
+    "Ranked",
+    "RankedLogps",
+    "RankedValues",
     "Referenced",
     "ReferencedPair",
+    "ReferencedRanked",
     "ReferencedTokenPair",
     "TokenLogps",
     "TokenPair",

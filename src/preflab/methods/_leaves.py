@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from preflab.core.errors import ConfigError
-from preflab.methods._types import Logps, Moments, TokenLogps, Values
+from preflab.methods._types import Logps, Moments, RankedLogps, RankedValues, TokenLogps, Values
 
 Quantity = Literal["policy", "reference", "moving_reference", "divergence", "collision", "noise", "score"]
 Role = Literal["chosen", "rejected", "mismatched", "gold"]
-Part = Logps | TokenLogps | Values
+Part = Logps | TokenLogps | Values | RankedLogps | RankedValues
 
-_KINDS: dict[str, tuple[type[Part], ...]] = {"noise": (TokenLogps, Values), "score": (Values,)}
-_OF_MODELS = (Logps, TokenLogps)
+_KINDS: dict[str, tuple[type[Part], ...]] = {"noise": (TokenLogps, Values), "score": (Values, RankedValues)}
+_OF_MODELS = (Logps, TokenLogps, RankedLogps)
+_LISTS = (RankedLogps, RankedValues)
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
 
 
@@ -21,17 +22,17 @@ class Leaf(NamedTuple):
     quantity: Quantity
     """What of the response is asked for; under no such name it is the policy's log-probs."""
     role: str
-    """Which response: `chosen`, `rejected`, `mismatched` or `gold`."""
+    """Which response: `chosen`, `rejected`, `mismatched` or `gold`; `ranked` for all of a list."""
     kind: type[Part] = Logps
-    """Whether its sum over tokens is asked for, or every token, or one number."""
+    """Whether its sum over tokens is asked for, or every token, or one number, or those of a list."""
 
 
 def leaves(inputs: type[tuple[Any, ...]]) -> tuple[Leaf, ...]:
     """List what must be known to build an input type, in order of its fields, without its state.
 
     Args:
-        inputs: a NamedTuple of `Logps`, `TokenLogps`, `Values`, `Moments` or of further NamedTuples, such as
-            `ReferencedPair`.
+        inputs: a NamedTuple of `Logps`, `TokenLogps`, `Values`, `RankedLogps`, `RankedValues`, `Moments` or of further
+            NamedTuples, such as `ReferencedPair`.
 
     Raises:
         ConfigError: a field is none of them, or the path to it does not name exactly one response.
@@ -52,11 +53,11 @@ def n_states(inputs: type[tuple[Any, ...]]) -> int:
 
 
 def compares_pairs(inputs: type[tuple[Any, ...]]) -> bool:
-    """Return whether an input type holds two responses to the same prompt side by side, row by row."""
+    """Return whether an input type holds several responses to the same prompt side by side, row by row."""
 
     def pairs(kind: Any) -> bool:
         if kind is Moments or kind in get_args(Part):
-            return False
+            return kind in _LISTS
         hints = get_type_hints(kind)
         both = all(hints.get(role) in get_args(Part) for role in ("chosen", "rejected"))
         return both or any(pairs(field) for field in hints.values())
@@ -115,7 +116,8 @@ def _fields(kind: Any, inputs: Any, path: tuple[str, ...]) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, tuple) and "_fields" in vars(kind)):
         where = ".".join([inputs.__name__, *path]) if isinstance(inputs, type) else repr(inputs)
         raise ConfigError(
-            f"{where}: must be Logps, TokenLogps, Values, Moments or a NamedTuple made of them; got {kind!r}."
+            f"{where}: must be Logps, TokenLogps, Values, RankedLogps, RankedValues, Moments or a NamedTuple made of "
+            f"them; got {kind!r}."
         )
     return get_type_hints(kind)
 
@@ -124,6 +126,8 @@ def _leaf(path: tuple[str, ...], inputs: Any, kind: Any) -> Leaf:
     quantities = [name for name in path if name in get_args(Quantity)]
     roles = [name for name in path if name in get_args(Role)]
     where = ".".join([inputs.__name__, *path])
+    if kind in _LISTS:
+        roles = [*roles, "ranked"]
     if len(quantities) > 1 or len(roles) != 1:
         raise ConfigError(
             f"{where}: the path must name exactly one response ({', '.join(get_args(Role))}) and at most one quantity "

@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor
 
-from preflab.methods._types import Logps, Moments, ReferencedPair, TokenLogps, Values
+from preflab.methods._types import (
+    Logps,
+    Moments,
+    RankedLogps,
+    RankedValues,
+    ReferencedPair,
+    TokenLogps,
+    Values,
+)
 
 _LOG_HALF = -0.6931471805599453
 
@@ -89,6 +97,45 @@ def aligned_tokens(*responses: TokenLogps) -> None:
             "log-probs and lengths must all be floating, [token] and [response] with one number of responses, and "
             f"lengths must add up to the tokens; got shapes {[tuple(tensor.shape) for tensor in tensors]}."
         )
+
+
+def aligned_lists(*lists: RankedLogps | RankedValues) -> None:
+    """Refuse ranked lists that do not line up one to one.
+
+    Args:
+        lists: what is combined response by response.
+
+    Raises:
+        ValueError: a tensor is not one-dimensional, the numbers of responses differ, or they belong to other prompts.
+    """
+    tensors = [tensor for found in lists for tensor in found]
+    prompts = [found.prompt for found in lists]
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) != 1 or len(*shapes) != 1 or any(not torch.equal(prompts[0], prompt) for prompt in prompts):
+        raise ValueError(
+            f"log-probs and lengths must all be [response] with the same responses to the same prompts; got shapes "
+            f"{sorted(shapes)}."
+        )
+
+
+def per_prompt(values: Tensor, prompt: Tensor) -> Tensor:
+    """Return the sum of values over the responses to each prompt, `[prompt]`."""
+    return values.new_zeros(int(prompt[-1]) + 1).index_add(0, prompt, values)
+
+
+def ends(prompt: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the places of the best and of the worst response to each prompt, int64 `[prompt]` each."""
+    counts = torch.bincount(prompt)
+    last = counts.cumsum(0) - 1
+    return last - counts + 1, last
+
+
+def log_softmax_per_prompt(values: Tensor, prompt: Tensor) -> Tensor:
+    """Return the log-softmax over the responses to each prompt, `[response]`."""
+    n = int(prompt[-1]) + 1
+    peak = values.detach().new_full((n,), -torch.inf).scatter_reduce(0, prompt, values.detach(), "amax")
+    shifted = values - peak[prompt]
+    return shifted - per_prompt(shifted.exp(), prompt).log()[prompt]
 
 
 _SPREAD = 1e-4

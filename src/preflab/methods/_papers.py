@@ -115,3 +115,35 @@ TDPO_PAPER: Final = Source(
 }""",
     equation="",
 )
+
+NCA_PAPER: Final = Source(
+    paper="Chen et al., 2024",
+    title="Noise Contrastive Alignment of Language Models with Explicit Rewards",
+    arxiv="2402.05369",
+    bibtex="""@inproceedings{chen2024noise,
+  title = {Noise Contrastive Alignment of Language Models with Explicit Rewards},
+  author = {Chen, Huayu and He, Guande and Yuan, Lifan and Cui, Ganqu and Su, Hang and Zhu, Jun},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+  eprint = {2402.05369},
+  archivePrefix = {arXiv}
+}""",
+    equation="",
+)
+
+DPO_PAPER: Final = Source(
+    paper="Rafailov et al., 2023",
+    title="Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+    arxiv="2305.18290",
+    bibtex="""@inproceedings{rafailov2023direct,
+  title = {Direct Preference Optimization: Your Language Model is Secretly a Reward Model},
+  author = {Rafailov, Rafael and Sharma, Archit and Mitchell, Eric and Manning, Christopher D. and
+            Ermon, Stefano and Finn, Chelsea},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {36},
+  year = {2023},
+  eprint = {2305.18290},
+  archivePrefix = {arXiv}
+}""",
+    equation="",
+)

@@ -1,6 +1,6 @@
 """What a loss may ask for, what it returns, and how a method describes itself.
 
-An input type is a NamedTuple of `Logps`, `TokenLogps` or `Values`, or of further NamedTuples. The names of its fields
+An input type is a NamedTuple of the types below, or of further NamedTuples. The names of its fields
 say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`) and which quantity of it:
 
 * `policy` (or no name): log-probs under the policy;
@@ -10,6 +10,8 @@ say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`) and whi
 * `collision`: log of the sum of the policy's squared probabilities at each completion position, nats, without gradient;
 * `noise`: numbers drawn uniformly from (0, 1), as `TokenLogps` per token or as `Values` per response;
 * `score`: what the data say about the response, as `Values`.
+
+`RankedLogps` and `RankedValues` stand for all responses to a prompt, so their path names no response.
 
 A field of type `Moments` asks for what the method returned as its state in the step before.
 """
@@ -85,6 +87,31 @@ class TokenLogps(NamedTuple):
         return self.token.new_zeros(len(self.length)).index_add(0, self.response, self.token * weight)
 
 
+class RankedLogps(NamedTuple):
+    """Log-probs of all responses to each prompt of a batch: prompt after prompt, the best response first."""
+
+    total: Tensor
+    """Sum of token log-probs, float32 [response], nats."""
+    length: Tensor
+    """Completion tokens, float32 [response], at least 1."""
+    prompt: Tensor
+    """Which prompt a response belongs to, int64 [response], ascending from 0."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Log-prob per token, float32 [response], nats/token."""
+        return self.total / self.length
+
+
+class RankedValues(NamedTuple):
+    """One number for each response of ranked lists, in the order of `RankedLogps`."""
+
+    value: Tensor
+    """float32 [response]."""
+    prompt: Tensor
+    """int64 [response]."""
+
+
 class Chosen(NamedTuple):
     """Only the better response: what supervised fine-tuning needs."""
 
@@ -124,6 +151,22 @@ class ReferencedTokenPair(NamedTuple):
 
     policy: TokenPair
     reference: TokenPair
+
+
+class Ranked(NamedTuple):
+    """All responses to a prompt, at least two, best first; a pair is a list of two."""
+
+    policy: RankedLogps
+    score: RankedValues
+    """Higher is better. Where the data give no scores, the places from the end: 1 and 0 for a pair."""
+
+
+class ReferencedRanked(NamedTuple):
+    """All responses to a prompt, best first, under the policy and under the frozen reference."""
+
+    policy: RankedLogps
+    reference: RankedLogps
+    score: RankedValues
 
 
 class Referenced(NamedTuple):

@@ -8,9 +8,15 @@ from typing import Any, Final
 
 from preflab.core.domains import specs
 from preflab.methods._leaves import leaves, n_states
-from preflab.methods._types import Logps, Method, TokenLogps, Values
+from preflab.methods._types import Logps, Method, RankedLogps, RankedValues, TokenLogps, Values
 
-_PER: Final = {Logps: "response", TokenLogps: "token", Values: "response"}
+_PER: Final = {
+    Logps: "response",
+    TokenLogps: "token",
+    Values: "response",
+    RankedLogps: "response",
+    RankedValues: "response",
+}
 _OF: Final = {"response": "", "token": " token by token"}
 _OF_REFERENCE: Final = ("reference", "moving_reference", "divergence")
 _NEEDS: Final = {
@@ -116,7 +122,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
     for leaf in data["inputs"]:
         roles = asked.setdefault((leaf["quantity"], leaf["per"]), [])
         roles.extend([leaf["role"]] if leaf["role"] not in roles else [])
-    needs = "; ".join(f"{_NEEDS[quantity]} {', '.join(r)}{_OF[per]}" for (quantity, per), r in asked.items())
+    needs = "; ".join(f"{_NEEDS[quantity]} {_roles(r)}{_OF[per]}" for (quantity, per), r in asked.items())
     holding = [name.replace("_", " ") for name, holds in data["invariances"].items() if holds]
     source = data["source"]
     facts = {
@@ -135,6 +141,10 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "How it differs elsewhere": source["note"],
     }
     return {label: text for label, text in facts.items() if text}
+
+
+def _roles(roles: list[str]) -> str:
+    return "all responses to a prompt, best first" if roles == ["ranked"] else ", ".join(roles)
 
 
 def _escaped(text: str) -> str:

@@ -1,14 +1,14 @@
 """DPO: direct preference optimisation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
 from preflab.core.domains import Hyperparameters
-from preflab.core.sources import Source
 from preflab.methods._hyper import tie
 from preflab.methods._ops import aligned
+from preflab.methods._papers import DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -56,20 +56,5 @@ DPO = Method(
     loss_at_reference=dpo_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Rafailov et al., 2023",
-        title="Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
-        arxiv="2305.18290",
-        equation="7",
-        bibtex="""@inproceedings{rafailov2023direct,
-  title = {Direct Preference Optimization: Your Language Model is Secretly a Reward Model},
-  author = {Rafailov, Rafael and Sharma, Archit and Mitchell, Eric and Manning, Christopher D. and
-            Ermon, Stefano and Finn, Chelsea},
-  booktitle = {Advances in Neural Information Processing Systems},
-  volume = {36},
-  year = {2023},
-  eprint = {2305.18290},
-  archivePrefix = {arXiv}
-}""",
-    ),
+    source=replace(DPO_PAPER, equation="7"),
 )

@@ -1,15 +1,15 @@
-"""NCA: noise contrastive alignment of pairs."""
+"""NCA: noise contrastive alignment of scored responses."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import Hyperparameters
-from preflab.core.sources import Source
+from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.methods._hyper import tie
-from preflab.methods._ops import log_ratios
-from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
+from preflab.methods._ops import aligned_lists, ends, log_softmax_per_prompt, per_prompt
+from preflab.methods._papers import NCA_PAPER
+from preflab.methods._types import Invariances, LossOutput, Method, ReferencedRanked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,35 +17,50 @@ class NCAHyperparameters(Hyperparameters):
     """Hyper-parameters of NCA."""
 
     beta: float = tie(0.01, grid=(0.01,))
+    temperature: float = hyper(
+        1e-4,
+        domain=POSITIVE,
+        grid=(1e-4,),
+        unit="score",
+        doc="Score difference that makes a response e times as probable as a target; small: only the best counts.",
+        log_scale=True,
+    )
 
 
-def nca_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
+def nca_loss(batch: ReferencedRanked, *, beta: float, temperature: float) -> LossOutput:
     """Noise contrastive estimation of the optimal policy: each response against the reference, by its absolute reward.
 
-    loss = -log sigma(r_chosen) - 0.5 * log sigma(-r_chosen) - 0.5 * log sigma(-r_rejected)
-    r_y = beta * log pi/ref (y)
+    loss = -sum over i of q_i * log sigma(r_i) - (1 / n) * sum over i of log sigma(-r_i)
+    r_i = beta * log pi/ref (y_i), q = softmax(score / temperature) over the n responses to the prompt
 
-    The gradient in r_chosen is sigma(r) - 1 + sigma(r) / 2, which vanishes at sigma(r) = 2/3: the chosen reward is
-    drawn to log 2, not to infinity.
+    Of a pair only the chosen response is a target: -log sigma(r_chosen) - log sigma(-r_chosen) / 2 - log
+    sigma(-r_rejected) / 2. Its gradient in r_chosen is sigma(r) - 1 + sigma(r) / 2, which vanishes at sigma(r) = 2/3:
+    the chosen reward is drawn to log 2, not to infinity.
 
     Args:
-        batch: sequence log-probs, float32 [pair], nats; response tokens only.
+        batch: sequence log-probs, float32 [response], nats, best first for each prompt; response tokens only; scores.
         beta: strength of the tie to the reference, 1/nat, (0, inf).
+        temperature: of the targets, in units of the score, (0, inf).
 
     Returns:
-        loss [pair], nats; rewards [pair] = beta * log-ratio, detached. At policy == reference the loss is 2 log 2.
+        loss [prompt], nats; rewards [prompt] of the best and the worst response, beta * log-ratio, detached. At policy
+        == reference the loss is 2 log 2, whatever n.
 
     References:
         Chen et al., Noise Contrastive Alignment of Language Models with Explicit Rewards, 2024, arXiv:2402.05369,
-        objective with two responses and hard labels. TRL's `nca_pair` is the same.
+        objective. TRL's `nca_pair` is the same on pairs.
     """
-    chosen_ratio, rejected_ratio = log_ratios(batch)
-    chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
-    loss = -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    aligned_lists(*batch)
+    prompt = batch.policy.prompt
+    reward = beta * (batch.policy.total - batch.reference.total)
+    target = log_softmax_per_prompt(batch.score.value / temperature, prompt).exp()
+    noise = 1 / per_prompt(reward.detach() * 0 + 1, prompt)[prompt]
+    loss = per_prompt(-target * F.logsigmoid(reward) - noise * F.logsigmoid(-reward), prompt)
+    best, worst = ends(prompt)
+    return LossOutput(loss, reward[best].detach(), reward[worst].detach())
 
 
-def nca_at_reference(batch: ReferencedPair, *, beta: float) -> float:
+def nca_at_reference(batch: ReferencedRanked, *, beta: float, temperature: float) -> float:
     """2 log(2)."""
     return 2 * math.log(2)
 
@@ -54,24 +69,16 @@ NCA = Method(
     name="nca",
     title="NCA",
     summary="Judges each response against the reference on its own, which keeps the chosen likelihood from falling.",
-    inputs=ReferencedPair,
+    inputs=ReferencedRanked,
     loss=nca_loss,
     hyperparameters=NCAHyperparameters,
     loss_at_reference=nca_at_reference,
     learning_rates=(5e-6,),
     invariances=Invariances(constant_shift=True),
-    source=Source(
-        paper="Chen et al., 2024",
-        title="Noise Contrastive Alignment of Language Models with Explicit Rewards",
-        arxiv="2402.05369",
+    source=replace(
+        NCA_PAPER,
         equation="objective",
-        bibtex="""@inproceedings{chen2024noise,
-  title = {Noise Contrastive Alignment of Language Models with Explicit Rewards},
-  author = {Chen, Huayu and He, Guande and Yuan, Lifan and Cui, Ganqu and Su, Hang and Zhu, Jun},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024},
-  eprint = {2402.05369},
-  archivePrefix = {arXiv}
-}""",
+        note="Targets are softmax(score / temperature), as in the authors' code at f47b2a16; their published "
+        "temperature makes the best response the only target.",
     ),
 )

@@ -1,13 +1,14 @@
-"""RRHF: rank responses to align with human feedback, on pairs."""
+"""RRHF: rank responses to align with human feedback."""
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 
 from preflab.core.domains import NON_NEGATIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
-from preflab.methods._ops import aligned
-from preflab.methods._types import Invariances, LossOutput, Method, Pair
+from preflab.methods._ops import aligned_lists, ends, per_prompt
+from preflab.methods._types import Invariances, LossOutput, Method, Ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,37 +25,41 @@ class RRHFHyperparameters(Hyperparameters):
     )
 
 
-def rrhf_loss(batch: Pair, *, weight: float) -> LossOutput:
-    """Hinge without a margin on the log-probs per token, plus the likelihood of the better response.
+def rrhf_loss(batch: Ranked, *, weight: float) -> LossOutput:
+    """Hinge without a margin on the log-probs per token of all pairs, plus the likelihood of the best response.
 
-    loss = weight * max(0, m(rejected) - m(chosen)) - m(chosen)
+    loss = weight * (sum over score_i > score_j of max(0, m(y_j) - m(y_i))) - m(best)
     m(y) = log pi(y) / |y|
 
-    With n ranked responses the paper sums the hinge over all pairs and fine-tunes on the best one; a pair has one of
-    each.
+    Responses with equal scores are not compared. Of a pair it is weight * max(0, m(rejected) - m(chosen)) - m(chosen).
 
     Args:
-        batch: sequence log-probs, float32 [pair], nats, with lengths in tokens; response tokens only.
+        batch: sequence log-probs, float32 [response], nats, with lengths in tokens, best first for each prompt;
+            response tokens only; scores.
         weight: weight of the ranking term, [0, inf).
 
     Returns:
-        loss [pair], nats/token; rewards [pair] = log-prob per token, detached.
+        loss [prompt], nats/token; rewards [prompt] of the best and the worst response, log-prob per token, detached.
+        Where the policy has the right order already, the loss is -m(best).
 
     References:
         Yuan et al., RRHF: Rank Responses to Align Language Models with Human Feedback without tears, 2023,
         arXiv:2304.05302, objective.
     """
-    aligned(*batch)
-    chosen, rejected = batch.chosen.mean, batch.rejected.mean
-    loss = weight * F.relu(rejected - chosen) - chosen
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    aligned_lists(*batch)
+    mean, score, prompt = batch.policy.mean, batch.score.value, batch.policy.prompt
+    compared = (prompt[:, None] == prompt[None, :]) & (score[:, None] > score[None, :])
+    hinge = torch.where(compared, F.relu(mean[None, :] - mean[:, None]), 0.0).sum(dim=1)
+    best, worst = ends(prompt)
+    loss = weight * per_prompt(hinge, prompt) - mean[best]
+    return LossOutput(loss, mean[best].detach(), mean[worst].detach())
 
 
 RRHF = Method(
     name="rrhf",
     title="RRHF",
-    summary="Fine-tunes on the better response and, where the worse one is likelier per token, pushes it below.",
-    inputs=Pair,
+    summary="Fine-tunes on the best response and lowers worse ones where they are likelier per token than better ones.",
+    inputs=Ranked,
     loss=rrhf_loss,
     hyperparameters=RRHFHyperparameters,
     loss_at_reference=None,
@@ -75,6 +80,6 @@ RRHF = Method(
   archivePrefix = {arXiv}
 }""",
         note="The likelihood is per token here and in the authors' code; their script weighs the ranking term by 1, "
-        "their code defaults to 100.",
+        "their code defaults to 100. There the likelihood term is divided by the padded length of the row.",
     ),
 )

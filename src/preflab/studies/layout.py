@@ -18,7 +18,7 @@ from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
 from preflab.studies.work import Bench
-from preflab.train.step import needs_live_reference, roles_of, stored_roles
+from preflab.train.step import needs_live_reference, reads_scores, roles_of, stored_roles
 
 _PAIR = ("chosen", "rejected")
 _SFT_SEED = 0
@@ -47,7 +47,7 @@ class Layout:
     token_budget: int
     reward_code: str
     _splits: dict[str, Sequence[TokenRow]] = field(default_factory=dict)
-    _digests: dict[tuple[str, int | None, tuple[str, ...]], str] = field(default_factory=dict)
+    _digests: dict[tuple[str, int | None, tuple[str, ...], bool], str] = field(default_factory=dict)
 
     def starts(self) -> list[tuple[str, int | None]]:
         """Return the start points; `sft` once per seed where the study says so."""
@@ -109,7 +109,7 @@ class Layout:
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
             "start": self._start_id(cell.start, seed),
-            "rows": self._digest("train", cell.size, roles),
+            "rows": self._digest("train", cell.size, roles, scores=reads_scores(grid.method)),
             **self._monitor(),
         }
         tokens = cell.size * self.config.train.epochs * self._tokens("train", roles)
@@ -257,14 +257,15 @@ class Layout:
 
     def _tokens(self, split: str, roles: Any) -> float:
         means = self.data.info["mean_tokens"][split]
-        return float(means["prompt"] + sum(means[role] for role in roles))
+        return float(means["prompt"] + sum(means.get(role, 0.0) for role in roles))
 
-    def _digest(self, split: str, n: int | None = None, roles: tuple[str, ...] = _PAIR) -> str:
-        if (split, n, roles) not in self._digests:
+    def _digest(self, split: str, n: int | None = None, roles: tuple[str, ...] = _PAIR, *, scores: bool = False) -> str:
+        key = (split, n, roles, scores)
+        if key not in self._digests:
             if split not in self._splits:
                 self._splits[split] = read_split(self.data, split).rows
-            self._digests[split, n, roles] = rows_digest(self._splits[split][:n], roles)
-        return self._digests[split, n, roles]
+            self._digests[key] = rows_digest(self._splits[split][:n], roles, scores=scores)
+        return self._digests[key]
 
 
 def _of(stage: Stage) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from preflab.core.ids import canonical_json, digest_of
-from preflab.data.examples import Example, Message, Prompt, TokenRow
+from preflab.data.examples import RANKED, Example, Message, Prompt, TokenRow
 from preflab.data.problems import counts
 from preflab.data.prompts import prompt_text
 from preflab.data.tokens import TokenSettings, add_mismatched, tokenize
@@ -24,8 +24,8 @@ from preflab.studies.config import StudyConfig
 from preflab.studies.names import source_digest
 from preflab.studies.splits import make_splits, sources
 
-_VERSION = 4
-_ROLES = ("chosen", "rejected", "mismatched")
+_VERSION = 5
+_ROLES = (*RANKED, "gold", "mismatched")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +94,27 @@ def has_split(artefact: Artefact, name: str) -> bool:
     return name in artefact.info["splits"]
 
 
-def rows_digest(rows: Sequence[TokenRow], roles: Sequence[str] = _ROLES) -> str:
-    """Return the SHA-256 of the tokens of rows, in order: what a stage that trains or scores on them depends on."""
-    return digest_of(
+def rows_digest(rows: Sequence[TokenRow], roles: Sequence[str] = _ROLES, *, scores: bool = False) -> str:
+    """Return the SHA-256 of the tokens of rows, in order: what a stage that trains or scores on them depends on.
+
+    Args:
+        rows: the rows.
+        roles: the responses that it reads.
+        scores: whether it reads the data's scores too.
+    """
+    given = [canonical_json([dict(row.scores) for row in rows])] if scores else []
+    tokens = (
         f"{role}:{ids.tobytes().hex()}"
         for row in rows
         for role, ids in [("prompt", row.prompt), *((r, row.responses[r]) for r in roles if r in row.responses)]
     )
+    return digest_of([*given, *tokens])
 
 
 def split_digest(split: Split) -> str:
     """Return the SHA-256 of everything an evaluation reads of a split: tokens, rows, families, texts and meta."""
     texts = (
-        canonical_json([e.row, e.family, _prompt_json(e.prompt), e.chosen, e.rejected, dict(e.meta)])
-        for e in split.examples
+        canonical_json([e.row, e.family, _prompt_json(e.prompt), e.responses, dict(e.meta)]) for e in split.examples
     )
     return digest_of([rows_digest(split.rows), *texts])
 
@@ -122,10 +129,16 @@ def _spec(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, mismatched: b
     return StageSpec("data", _VERSION, params, {**inputs, "tokenizer": tokenizer_digest(tokenizer)}, {})
 
 
+def _roles(rows: Sequence[TokenRow]) -> list[str]:
+    """Return the roles of a split in order: those of pairs always, others where a row has them."""
+    found = {"chosen", "rejected"}.union(*(row.responses for row in rows))
+    return [role for role in _ROLES if role in found]
+
+
 def _mean_tokens(rows: Sequence[TokenRow]) -> dict[str, float]:
     """Return mean tokens of the prompt and of each role, 0 where no row has the role."""
     means = {"prompt": float(np.mean([len(row.prompt) for row in rows]))}
-    for role in _ROLES:
+    for role in _roles(rows):
         lengths = [len(row.responses[role]) for row in rows if role in row.responses]
         means[role] = float(np.sum(lengths) / len(rows))
     return means
@@ -140,10 +153,12 @@ def _write_split(path: Path, split: Split) -> None:
         "prompt": [json.dumps(_prompt_json(e.prompt), ensure_ascii=False) for e in examples],
         "chosen": pa.array([e.chosen for e in examples], pa.string()),
         "rejected": pa.array([e.rejected for e in examples], pa.string()),
+        "others": [json.dumps(dict(e.others), ensure_ascii=False) for e in examples],
+        "scores": [json.dumps(dict(e.scores)) for e in examples],
         "meta": [json.dumps(dict(e.meta), ensure_ascii=False) for e in examples],
         "prompt_ids": pa.array([row.prompt for row in split.rows], pa.list_(pa.int64())),
     }
-    for role in _ROLES:
+    for role in _roles(split.rows):
         columns[f"{role}_ids"] = pa.array([row.responses.get(role) for row in split.rows], pa.list_(pa.int64()))
     pq.write_table(pa.table(columns), path)
 
@@ -152,6 +167,7 @@ def _read_split(path: Path, n: int | None) -> Split:
     table = pq.read_table(path)
     table = table if n is None else table.slice(0, n)
     records = table.to_pylist()
+    roles = [role for role in _ROLES if f"{role}_ids" in table.column_names]
     examples = tuple(
         Example(
             row=r["row"],
@@ -160,6 +176,8 @@ def _read_split(path: Path, n: int | None) -> Split:
             rejected=r["rejected"],
             family=r["family"],
             meta=json.loads(r["meta"]),
+            others=json.loads(r["others"]),
+            scores=json.loads(r["scores"]),
         )
         for r in records
     )
@@ -167,7 +185,8 @@ def _read_split(path: Path, n: int | None) -> Split:
         TokenRow(
             row=r["row"],
             prompt=_ids(r["prompt_ids"]),
-            responses={role: _ids(r[f"{role}_ids"]) for role in _ROLES if r[f"{role}_ids"] is not None},
+            responses={role: _ids(r[f"{role}_ids"]) for role in roles if r[f"{role}_ids"] is not None},
+            scores=json.loads(r["scores"]),
         )
         for r in records
     )

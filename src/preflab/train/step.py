@@ -4,7 +4,7 @@ First the log-probs of the whole batch, then one loss call that gives the deriva
 the backward pass of each micro-batch as a dot product. Losses that couple the batch are exact under accumulation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
@@ -15,8 +15,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from preflab.core.seeds import uniform
-from preflab.data.examples import TokenRow
-from preflab.methods import Leaf, Logps, LossOutput, Method, Moments, TokenLogps, Values, assemble, leaves
+from preflab.data.examples import RANKED, TokenRow
+from preflab.methods import (
+    Leaf,
+    Logps,
+    LossOutput,
+    Method,
+    Moments,
+    Part,
+    RankedLogps,
+    RankedValues,
+    TokenLogps,
+    Values,
+    assemble,
+    leaves,
+)
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
 from preflab.scoring.logps import TokenQuantity, token_logps, token_quantities
 
@@ -49,13 +62,23 @@ class BatchResult(NamedTuple):
 
 
 def roles_of(method: Method) -> tuple[str, ...]:
-    """Return the responses that a method's input type asks for, in a fixed order."""
-    return tuple(dict.fromkeys(leaf.role for leaf in leaves(method.inputs)))
+    """Return the responses that a method's input type asks for, in a fixed order; rows need not have all of a list."""
+    return _roles(leaves(method.inputs))
 
 
 def stored_roles(method: Method) -> tuple[str, ...]:
     """Return the responses whose log-probs under the frozen reference a method asks for; they are scored once."""
-    return tuple(dict.fromkeys(leaf.role for leaf in leaves(method.inputs) if leaf.quantity == "reference"))
+    return _roles(leaf for leaf in leaves(method.inputs) if leaf.quantity == "reference")
+
+
+def _roles(found: Iterable[Leaf]) -> tuple[str, ...]:
+    expanded = (RANKED if leaf.role == "ranked" else (leaf.role,) for leaf in found)
+    return tuple(dict.fromkeys(role for roles in expanded for role in roles))
+
+
+def reads_scores(method: Method) -> bool:
+    """Return whether a method looks at scores that the data give."""
+    return any(leaf.quantity == "score" for leaf in leaves(method.inputs))
 
 
 def needs_live_reference(method: Method) -> bool:
@@ -208,12 +231,36 @@ class _Parts:
     rows: Sequence[TokenRow]
     given: Given
 
-    def get(self, leaf: Leaf) -> Logps | TokenLogps | Values:
+    def get(self, leaf: Leaf) -> Part:
         """Return what a leaf asks for.
 
         Rows ascend within a role, so both sides of a pair stand at the same place whatever the micro-batches.
         """
+        if leaf.role == "ranked":
+            return self._ranked(leaf)
         index = sorted((i for i, k in enumerate(self.keys) if k.role == leaf.role), key=lambda i: self.keys[i].row)
+        return self._of(leaf, index)
+
+    def _ranked(self, leaf: Leaf) -> Part:
+        """Return a leaf of ranked lists: rows ascend, the responses of each from best to worst."""
+        places = {role: place for place, role in enumerate(RANKED)}
+        listed = [(k.row, places[k.role], i) for i, k in enumerate(self.keys) if k.role in places]
+        rows, _, index = zip(*sorted(listed), strict=True)
+        numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+        device = self.scored["policy"].token.device
+        prompt = torch.tensor([numbers[row] for row in rows], dtype=torch.int64, device=device)
+        if leaf.kind is RankedValues:
+            return RankedValues(self._tensor(self._list_scores(rows, index)), prompt)
+        return RankedLogps(*self._of(leaf._replace(kind=Logps), index), prompt)
+
+    def _list_scores(self, rows: Sequence[int], index: Sequence[int]) -> NDArray[np.float64]:
+        """Return the data's score of each response; without scores its place from the end of its list."""
+        behind = [sum(other == row for other in rows[place + 1 :]) for place, row in enumerate(rows)]
+        keys = [self.keys[i] for i in index]
+        return np.array([self.rows[k.row].scores.get(k.role, b) for k, b in zip(keys, behind, strict=True)])
+
+    def _of(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps | Values:
+        """Return what a leaf asks for of some responses, given by their places in `keys`."""
         if leaf.kind is Values:
             number = self._score if leaf.quantity == "score" else self._drawn
             return Values(self._tensor(np.array([number(self.keys[i]) for i in index])))
