@@ -253,6 +253,47 @@ def test_unpaired_data_feeds_kto_with_a_grid_and_is_refused_for_pairs(world, who
     assert "methods.dpo: needs pairs of responses, but data.train is unpaired" in refused.stderr
 
 
+def test_what_the_data_give_beside_pairs_reaches_the_methods_that_ask(world, whole, tmp_path):
+    """Scores, gold responses, live and moving references, state and mixtures, through the installed command."""
+    _, cache, _ = whole
+    rows = rows_of(world)
+    model = re.search(r"base: ([^,]+),", world.read_text())[1]
+    study, data = tmp_path / "study.yaml", tmp_path / "scored.jsonl"
+
+    def write(names, changed):
+        data.write_text("".join(json.dumps({**row, **changed(row)}) + "\n" for row in rows))
+        methods = ", ".join(f"{name}: {{learning_rate: 1e-3}}" for name in names)
+        study.write_text(
+            f"study: scored\nmodels: {{base: {model}}}\ndata: {{train: {data}, validation: 8, test: 12}}\n"
+            f"methods: {{{methods}}}\ntrain: {{batch_size: 8}}\nevaluate: {{n_prompts: 4, max_new_tokens: 4}}\n"
+        )
+
+    write(["odpo"], lambda row: {})
+    refused = preflab("run", study, "--out", tmp_path / "x", cache=cache, check=2)
+    assert "methods.odpo: needs columns score_chosen and score_rejected" in refused.stderr
+    write(["tpo"], lambda row: {})
+    refused = preflab("run", study, "--out", tmp_path / "x", cache=cache, check=2)
+    assert "methods.tpo: needs a third response for every row, in a column gold" in refused.stderr
+    names = ["odpo", "tpo", "tdpo2", "tr_dpo", "wpo", "sampo", "beta_dpo", "mpo", "dpo+sft"]
+    write(names, lambda row: {"score_chosen": 2, "score_rejected": 0.5, "gold": row["chosen"]})
+    preflab("run", study, "--out", tmp_path / "scored", cache=cache)
+    cells, _ = contents(tmp_path / "scored")
+    assert {c["method"]: c["status"] for c in cells if c["method"]} == {
+        **dict.fromkeys(names[:-1], "done"),
+        "dpo_plus_sft": "done",
+    }
+
+    def lists(row):
+        texts = [row[role][-1]["content"] for role in ("chosen", "rejected")]
+        return {"responses": [texts[1], texts[0], texts[0] + " " + texts[1]], "scores": [0, 2, 1]}
+
+    rows = [{"prompt": row["prompt"], **lists(row)} for row in rows]
+    write(["rrhf", "nca", "dpo_pl", "dpo"], lambda row: {})
+    listed = preflab("run", study, "--out", tmp_path / "listed", cache=cache)
+    assert "up to 3 responses: rrhf, nca, dpo_pl see all of them" in " ".join(listed.stderr.split())
+    assert all(cell["status"] == "done" for cell in contents(tmp_path / "listed")[0])
+
+
 def test_demonstrations_feed_sft(world, whole, tmp_path):
     _, cache, _ = whole
     data, out = tmp_path / "sft.jsonl", tmp_path / "sft"

@@ -131,16 +131,25 @@ def test_learning_rates_default_to_the_published_one_and_a_note_says_so():
     assert grid.learning_rate_is_default and grid.settings[0].learning_rate == grid.method.learning_rates[0]
     (lora,) = resolve_methods(config(train={"lora": {"r": 4}}))
     assert lora.settings[0].learning_rate == pytest.approx(10 * grid.method.learning_rates[0])
-    notes = fairness_notes(study, {"dpo": grid}, {"truncated": {}, "excluded": {}})
+    notes = fairness_notes(study, {"dpo": grid}, {"truncated": {}, "excluded": {}, "given": {"train": {}}})
     assert any("No learning rate was given" in note and "dpo" in note for note in notes)
 
 
 def test_unequal_tuning_budgets_are_stated():
     study = config(methods={"dpo": {"beta": [0.1, 0.2]}, "simpo": {}})
     grids = {grid.method.name: grid for grid in resolve_methods(study)}
-    notes = fairness_notes(study, grids, {"truncated": {"train": {"chosen": 3}}, "excluded": {"empty_response": 2}})
+    info = {"truncated": {"train": {"chosen": 3}}, "excluded": {"empty_response": 2}, "given": {"train": {}}}
+    notes = fairness_notes(study, grids, info)
     assert any("dpo 2, simpo 1" in note for note in notes)
     assert any("3 chosen" in note for note in notes) and any("2 empty_response" in note for note in notes)
+
+
+def test_lists_of_which_pairs_are_a_part_are_stated():
+    study = config(methods={"dpo": {}, "rrhf": {}})
+    grids = {grid.method.name: grid for grid in resolve_methods(study)}
+    given = {"chosen": 9, "rank_2": 7, "rank_3": 4, "rejected": 9, "score": 9}
+    notes = fairness_notes(study, grids, {"truncated": {}, "excluded": {}, "given": {"train": given}})
+    assert any("up to 4 responses: rrhf see all of them, the other methods the best and the worst" in n for n in notes)
 
 
 @pytest.mark.parametrize(

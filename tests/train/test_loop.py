@@ -8,14 +8,15 @@ import torch
 from tests.tiny import random_rows, tiny_model
 
 from preflab.core.errors import RunError
-from preflab.methods import DPO, KTO, SIMPO
-from preflab.models.adapters import LoraSettings, add_lora
+from preflab.methods import BCO, BETA_DPO, DPO, KTO, SAMPO, SIMPO, TDPO2, TR_DPO, n_states
+from preflab.models.adapters import LoraSettings, add_lora, merge, mix
 from preflab.models.load import trainable
 from preflab.scoring.logps import score
 from preflab.train.loop import Hooks, Interrupted, Task, monitor_steps, train
 from preflab.train.optimize import clip, learning_rate
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, epoch_order, n_steps, nested_order
+from preflab.train.step import needs_live_reference
 
 ROLES = ("chosen", "rejected", "mismatched")
 SETTINGS = dict(
@@ -36,14 +37,15 @@ ROWS = random_rows(10, roles=ROLES)
 MONITOR = random_rows(3, seed=9)
 
 
-def make_task(method=DPO, *, seed=0, reference_seed=0, **settings):
+def make_task(method=DPO, *, seed=0, reference_seed=0, changed=None, **settings):
     references = score(tiny_model(dtype=torch.float32, seed=reference_seed), ROWS, ROLES, budget=1000)
-    hyperparameters = {f: getattr(method.hyperparameters(), f) for f in method.hyperparameters.__dataclass_fields__}
+    live = tiny_model(dtype=torch.float32, seed=reference_seed).requires_grad_(False)
     return Task(
         method=method,
-        hyperparameters=hyperparameters,
+        hyperparameters=dataclasses.asdict(method.hyperparameters(**(changed or {}))),
         rows=ROWS,
         references=references,
+        live_reference=live if needs_live_reference(method) else None,
         blocks=(4, 10),
         seed=seed,
         monitor=MONITOR,
@@ -74,18 +76,45 @@ def weights(model):
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("method", [DPO, KTO], ids=lambda m: m.name)
-def test_a_run_stopped_three_times_equals_the_uninterrupted_run_bit_for_bit(method, lora, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "changed"),
+    [(DPO, {}), (KTO, {}), (BCO, {}), (BETA_DPO, {}), (SAMPO, {}), (TDPO2, {}), (TR_DPO, {"tau": 2.0})],
+    ids=["plain", "unpaired", "state", "state and draws", "draws", "whole distributions", "moving reference"],
+)
+def test_a_run_stopped_three_times_equals_the_uninterrupted_run_bit_for_bit(method, changed, lora, tmp_path):
     whole = policy(lora)
-    expected = train(whole, make_task(method), tmp_path / "whole", hooks())
+    expected = train(whole, make_task(method, changed=changed), tmp_path / "whole", hooks())
     for _ in range(3):
         with pytest.raises(Interrupted):
-            train(policy(lora), make_task(method), tmp_path / "parts", hooks(stop_after=1))
+            train(policy(lora), make_task(method, changed=changed), tmp_path / "parts", hooks(stop_after=1))
     resumed = policy(lora)
-    found = train(resumed, make_task(method), tmp_path / "parts", hooks())
+    found = train(resumed, make_task(method, changed=changed), tmp_path / "parts", hooks())
+    assert bool(found.state) == (n_states(method.inputs) > 0)
     assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_a_reference_that_is_copied_at_every_step_is_the_policy(lora, tmp_path):
+    """The loss stays at log 2, also where the policy is an adapter."""
+    changed = {"alpha": 1.0, "tau": 1.0}
+    log = train(policy(lora), make_task(TR_DPO, changed=changed), tmp_path, hooks()).log
+    assert [record["loss"] for record in log] == pytest.approx([math.log(2)] * 6, abs=1e-5)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_a_moving_reference_is_the_mixture_of_weights(lora):
+    model = policy(lora)
+    with torch.no_grad():
+        for parameter in dict(trainable(model)).values():
+            parameter += 0.1
+    target = tiny_model(dtype=torch.float32, seed=5)
+    before = {name: p.detach().clone() for name, p in target.named_parameters()}
+    mix(target, model, 0.25)
+    merged = (merge(model) if lora else model).state_dict()
+    for name, parameter in target.named_parameters():
+        torch.testing.assert_close(parameter, 0.75 * before[name] + 0.25 * merged[name])
 
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path):

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from preflab.data.examples import RANKED
 from preflab.studies.cells import MethodGrid
 from preflab.studies.config import StudyConfig
+from preflab.train.step import roles_of
 
 
 def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -45,6 +47,13 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
         notes.append(
             "The data is unpaired: preference accuracy compares desirable with undesirable responses to other prompts "
             "(area under the ROC curve), not two responses to one prompt."
+        )
+    given = data["given"]["train"]
+    lists = [name for name, grid in grids.items() if "rank_2" in roles_of(grid.method)]
+    if "rank_2" in given and lists and len(lists) < len(grids):
+        notes.append(
+            f"Training rows have up to {sum(role in RANKED for role in given)} responses: {', '.join(lists)} see all "
+            "of them, the other methods the best and the worst."
         )
     if unstable := sum(data.get("unstable_template", {}).values()):
         notes.append(f"The chat template changes under {unstable} responses; they are their bare text and one EOS.")

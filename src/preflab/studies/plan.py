@@ -24,7 +24,7 @@ from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare
 from preflab.studies.stages import Stage
 from preflab.studies.work import Bench
-from preflab.train.step import roles_of
+from preflab.train.step import needs_live_reference, reads_pair_scores, roles_of
 
 _ACTIVATION_BYTES = 6 * 2**30
 _BYTES_PER_PARAMETER = {"full": 20, "lora": 6}
@@ -100,6 +100,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     mismatched = any("mismatched" in roles_of(grid.method) for grid in grids.values())
     data = prepare(config, tokenizer, store, mismatched=mismatched)
     _check_kind(str(data.info["kind"]), grids, config)
+    _check_given(data.info, grids)
     bench = Bench(
         store=store,
         data=StageSpec(**data.spec),
@@ -139,7 +140,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         cells=cells,
         stages=_stages(layout, cells),
         speed=speed,
-        workers=config.run.workers or _default_workers(config, models["base"], bench.device),
+        workers=config.run.workers or _default_workers(config, grids, models["base"], bench.device),
         notes=notes,
     )
 
@@ -228,12 +229,32 @@ def _check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig)
             "sft": roles == ("chosen",),
         }[kind]
         if not suits:
-            remedy = "unpaired data suits kto" if kind == "unpaired" else "demonstrations suit sft"
+            remedy = "unpaired data suits kto and bco_unpaired" if kind == "unpaired" else "demonstrations suit sft"
             raise ConfigError(f"methods.{name}: needs pairs of responses, but data.train is {kind}; {remedy}.")
         if kind == "sft" and len(grid.settings) > 1 and config.evaluate.reward is None:
             raise ConfigError(
                 f"methods.{name}: its settings cannot be compared on demonstrations, which have no worse response; "
                 "name one value each, or evaluate.reward."
+            )
+
+
+def _check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> None:
+    """Refuse methods that ask for a response or a score that some training rows do not have.
+
+    Raises:
+        ConfigError: with the column that gives it.
+    """
+    n, given = data["splits"]["train"], data["given"]["train"]
+    for name, grid in grids.items():
+        if "gold" in roles_of(grid.method) and given.get("gold", 0) < n:
+            raise ConfigError(
+                f"methods.{name}: needs a third response for every row, in a column gold; "
+                f"{n - given.get('gold', 0)} of {n} training rows have none."
+            )
+        if reads_pair_scores(grid.method) and given["score"] < n:
+            raise ConfigError(
+                f"methods.{name}: needs columns score_chosen and score_rejected, with the higher score on the chosen "
+                f"response; {n - given['score']} of {n} training rows have not. Take those rows out of the file."
             )
 
 
@@ -243,12 +264,14 @@ def _device(config: StudyConfig) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _default_workers(config: StudyConfig, base: Path, device: str) -> int:
+def _default_workers(config: StudyConfig, grids: Mapping[str, MethodGrid], base: Path, device: str) -> int:
     """Return one worker per GPU, or per core as far as memory allows."""
     if device == "cuda":
         return torch.cuda.device_count()
     weights = sum(p.stat().st_size for p in base.glob("*.safetensors"))
     per_parameter = _BYTES_PER_PARAMETER["lora" if config.train.lora else "full"]
+    if config.train.lora and any(needs_live_reference(grid.method) for grid in grids.values()):
+        per_parameter += 4
     # Files hold two bytes a parameter at least; activations are bounded by the token budget.
     per_worker = weights / 2 * per_parameter + _ACTIVATION_BYTES
     fits = int(0.9 * psutil.virtual_memory().total / per_worker)

@@ -62,7 +62,7 @@ def prepare(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, store: Stor
         "kind": splits.datasets["train"].kind,
         "n_rows": {name: len(dataset.examples) for name, dataset in splits.datasets.items()},
         "excluded": counts(splits.excluded),
-    } | {key: {} for key in ("splits", "n_prompts", "truncated", "unstable_template", "digest", "mean_tokens")}
+    } | {key: {} for key in ("splits", "n_prompts", "truncated", "unstable_template", "digest", "mean_tokens", "given")}
     with store.write(spec, info) as folder:
         for name, examples in splits.examples.items():
             tokens = tokenize(examples, tokenizer, settings)
@@ -77,6 +77,7 @@ def prepare(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, store: Stor
             info["unstable_template"][name] = tokens.bare
             info["digest"][name] = split_digest(split)
             info["mean_tokens"][name] = _mean_tokens(rows)
+            info["given"][name] = _given(rows)
         lines = [{"file": p.file, "row": p.row, "code": p.code, "text": p.text} for p in splits.excluded]
         (folder / "excluded.jsonl").write_text(
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
@@ -142,6 +143,13 @@ def _mean_tokens(rows: Sequence[TokenRow]) -> dict[str, float]:
         lengths = [len(row.responses[role]) for row in rows if role in row.responses]
         means[role] = float(np.sum(lengths) / len(rows))
     return means
+
+
+def _given(rows: Sequence[TokenRow]) -> dict[str, int]:
+    """Count the rows with each response, and (`score`) those whose chosen response has the higher score."""
+    given = {role: sum(role in row.responses for row in rows) for role in _roles(rows)}
+    pairs = [(row.scores.get("chosen"), row.scores.get("rejected")) for row in rows]
+    return {**given, "score": sum(a is not None and b is not None and a > b for a, b in pairs)}
 
 
 def _write_split(path: Path, split: Split) -> None:

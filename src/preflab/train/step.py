@@ -81,6 +81,11 @@ def reads_scores(method: Method) -> bool:
     return any(leaf.quantity == "score" for leaf in leaves(method.inputs))
 
 
+def reads_pair_scores(method: Method) -> bool:
+    """Return whether a method compares the scores of a pair, which every row must have then."""
+    return any(leaf.quantity == "score" and leaf.role != "ranked" for leaf in leaves(method.inputs))
+
+
 def needs_live_reference(method: Method) -> bool:
     """Return whether a method needs the reference model at every step: its whole vocabulary, or one that moves."""
     return any(leaf.quantity in ("moving_reference", "divergence") for leaf in leaves(method.inputs))
