@@ -208,6 +208,7 @@ def test_extreme_log_probs_give_finite_losses_and_gradients(method, leaves_of):
         more = [] if leaf.kind in (Values, RankedValues) else [torch.ones(len(values))]
         prompt = [torch.arange(len(rows)).repeat_interleave(2)] if leaf.role == "ranked" else []
         made[leaf] = leaf.kind(values, *more, *prompt)
+    clamped = []
     for setting in settings(method):
         batch = assemble(method.inputs, made.__getitem__)
         output = method.loss(batch, **setting)
@@ -215,8 +216,10 @@ def test_extreme_log_probs_give_finite_losses_and_gradients(method, leaves_of):
         found = [output.loss, output.chosen_reward, output.rejected_reward, *(g for g in gradients if g is not None)]
         assert all(values.isfinite().all() for values in found), setting
         assert all(math.isfinite(value) for moments in output.state for value in moments), setting
-        if output.clamped is not None:
-            assert output.clamped.shape == output.loss.shape and output.clamped.any(), "what is declared happens here"
+        clamped.append(output.clamped)
+        assert output.clamped is None or output.clamped.shape == output.loss.shape
+    declares = any(name.endswith(("clamp", "bound")) for name in specs(method.hyperparameters))
+    assert declares == any(found is not None and found.any() for found in clamped), "what is clamped here is counted"
 
 
 @METHODS

@@ -54,6 +54,16 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(x > _LOG_HALF, torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(x)))
 
 
+def bounded_exp(exponent: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
+    """Return `exp(min(exponent, clamp))`, which has no gradient above the clamp, and where it was met, bool.
+
+    Args:
+        exponent: any shape, nats.
+        clamp: largest exponent, nats.
+    """
+    return torch.exp(exponent.clamp(max=clamp)), exponent > clamp
+
+
 def log_odds(mean: Tensor) -> Tensor:
     """Log odds `log(p / (1 - p))` of the per-token probability `p = exp(mean)`.
 

@@ -72,8 +72,9 @@ def alpha_po_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: f
     aligned(*batch)
     chosen = beta * _reward(batch.chosen.mean, alpha, clamp)
     rejected = beta * _reward(batch.rejected.mean, alpha, clamp)
+    clamped = torch.maximum(-alpha * batch.chosen.mean, -alpha * batch.rejected.mean) > clamp
     loss = -F.logsigmoid(chosen - rejected - beta * gamma_beta_ratio)
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    return LossOutput(loss, chosen.detach(), rejected.detach(), clamped=clamped)
 
 
 def _reward(mean: Tensor, alpha: float, clamp: float) -> Tensor:

@@ -3,13 +3,12 @@
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
 from preflab.methods._hyper import tie
-from preflab.methods._ops import log_ratios
+from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
 
@@ -56,11 +55,13 @@ def chi_po_loss(batch: ReferencedPair, *, beta: float, reward_bound: float, clam
         Huang et al., Correcting the Mythos of KL-Regularization, 2024, arXiv:2407.13399, objective.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
-    chosen = beta * (torch.exp(chosen_ratio.clamp(max=clamp)) + chosen_ratio)
-    rejected = beta * (torch.exp(rejected_ratio.clamp(max=clamp)) + rejected_ratio)
+    chosen_exp, chosen_clamped = bounded_exp(chosen_ratio, clamp)
+    rejected_exp, rejected_clamped = bounded_exp(rejected_ratio, clamp)
+    chosen, rejected = beta * (chosen_exp + chosen_ratio), beta * (rejected_exp + rejected_ratio)
+    clamped = chosen_clamped | rejected_clamped | ((chosen - rejected).abs() > 2 * reward_bound)
     margin = (chosen - rejected).clamp(-2 * reward_bound, 2 * reward_bound)
     loss = -F.logsigmoid(margin)
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    return LossOutput(loss, chosen.detach(), rejected.detach(), clamped=clamped)
 
 
 def chi_po_at_reference(batch: ReferencedPair, *, beta: float, reward_bound: float, clamp: float) -> float:

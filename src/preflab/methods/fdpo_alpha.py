@@ -3,12 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Domain, Hyperparameters, hyper
 from preflab.methods._hyper import tie
-from preflab.methods._ops import log_ratios
+from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._papers import F_DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -59,10 +58,11 @@ def fdpo_alpha_loss(batch: ReferencedPair, *, beta: float, alpha: float, clamp: 
         same up to a constant of g, which cancels.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
-    chosen = -beta / alpha * torch.exp((-alpha * chosen_ratio).clamp(max=clamp))
-    rejected = -beta / alpha * torch.exp((-alpha * rejected_ratio).clamp(max=clamp))
+    chosen_exp, chosen_clamped = bounded_exp(-alpha * chosen_ratio, clamp)
+    rejected_exp, rejected_clamped = bounded_exp(-alpha * rejected_ratio, clamp)
+    chosen, rejected = -beta / alpha * chosen_exp, -beta / alpha * rejected_exp
     loss = -F.logsigmoid(chosen - rejected)
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    return LossOutput(loss, chosen.detach(), rejected.detach(), clamped=chosen_clamped | rejected_clamped)
 
 
 def fdpo_alpha_at_reference(batch: ReferencedPair, *, beta: float, alpha: float, clamp: float) -> float:

@@ -3,12 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.methods._hyper import tie
-from preflab.methods._ops import log_ratios
+from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._papers import F_DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -51,10 +50,11 @@ def fdpo_forward_kl_loss(batch: ReferencedPair, *, beta: float, clamp: float) ->
         same up to a constant of g, which cancels.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
-    chosen = -beta * torch.exp((-chosen_ratio).clamp(max=clamp))
-    rejected = -beta * torch.exp((-rejected_ratio).clamp(max=clamp))
+    chosen_exp, chosen_clamped = bounded_exp(-chosen_ratio, clamp)
+    rejected_exp, rejected_clamped = bounded_exp(-rejected_ratio, clamp)
+    chosen, rejected = -beta * chosen_exp, -beta * rejected_exp
     loss = -F.logsigmoid(chosen - rejected)
-    return LossOutput(loss, chosen.detach(), rejected.detach())
+    return LossOutput(loss, chosen.detach(), rejected.detach(), clamped=chosen_clamped | rejected_clamped)
 
 
 def fdpo_forward_kl_at_reference(batch: ReferencedPair, *, beta: float, clamp: float) -> float:

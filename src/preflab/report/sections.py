@@ -277,19 +277,25 @@ def _cost(name: str, cells: Any) -> list[Cell]:
 
 
 def trouble_table(analysis: Analysis) -> Table | None:
-    """Return the cells that diverged or failed."""
+    """Return the cells that diverged or failed, and those in which a clamp replaced values."""
     cells = analysis.tables.cells
-    bad = cells[cells["status"].isin(["diverged", "failed"])]
+    bad = cells[cells["status"].isin(["diverged", "failed"]) | (cells["clamped"] > 0)]
     if bad.empty:
         return None
     head = [(name, "") for name in ("Method", "Start point", "Setting", "Pairs", "Seed", "What", "Step", "Cause")]
     rows = [
         [Cell(analysis.title(c.method), kind="text"), Cell(c.start, kind="text"), Cell(c.setting, kind="text"),
          Cell(f"{c.size:,}"), Cell(str(c.seed)), Cell(c.status, kind="text"), Cell(number(c.step, 0)),
-         Cell(str(c.cause), kind="text")]
+         Cell(_cause(c), kind="text")]
         for c in bad.itertuples()
     ]  # fmt: skip
-    return Table("Cells without a result. Divergence is a result about a method, not an accident.", head, rows)
+    title = "Cells to look at. Divergence is a result about a method, not an accident; so are values at a clamp."
+    return Table(title, head, rows)
+
+
+def _cause(cell: Any) -> str:
+    clamped = f"a clamp held {cell.clamped:,.0f} of {cell.examples:,.0f} examples" if cell.clamped > 0 else ""
+    return "; ".join(part for part in (str(cell.cause), clamped) if part)
 
 
 def _family_mean(tables: Iterable[Any], mask: Any) -> float:

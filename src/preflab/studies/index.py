@@ -76,6 +76,8 @@ def _status(stage: Stage, trained: Artefact | None, state: State) -> dict[str, A
             "cause": info.get("cause", ""),
             "tokens": info.get("tokens"),
             "n_steps": info.get("n_steps"),
+            "examples": info.get("examples"),
+            "clamped": info.get("clamped"),
         }
     if stage.id in state.failed:
         return {"status": "failed", "step": None, "cause": state.failed[stage.id].splitlines()[0]}

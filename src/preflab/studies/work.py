@@ -320,6 +320,8 @@ def _log_info(progress: Progress) -> dict[str, Any]:
     return {
         "n_steps": len(progress.log),
         "tokens": sum(record["n_tokens"] for record in progress.log),
+        "examples": sum(record["n_rows"] for record in progress.log),
+        "clamped": sum(record["clamped"] for record in progress.log),
         "train_seconds": progress.seconds,
     }
 
