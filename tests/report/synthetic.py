@@ -93,6 +93,8 @@ def _cells(shape: Shape, rng: np.random.Generator) -> pd.DataFrame:
     if shape.diverged and "slic_hf" in shape.methods:
         bad = (cells.method == "slic_hf") & (cells.start == shape.starts[0]) & (cells.seed == 1)
         cells.loc[bad, ["status", "cause", "step", "selected"]] = ["diverged", "gradient norm is inf", 17, False]
+        held = (cells.method == "simpo") & (cells.start == shape.starts[0]) & (cells.seed == 0)
+        cells.loc[held, ["clamped", "examples"]] = [37, 3072]
     return cells
 
 
