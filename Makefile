@@ -10,7 +10,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench docs setup
+.PHONY: help demo test test-slow check format bench docs parity mutation setup
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -41,6 +41,14 @@ docs: $(VENV)/.dev ## Write the generated pages again.
 bench: $(VENV)/.runtime ## Run the benchmarks.
 	@for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
+parity: .venv-parity/.ready ## Compute the peers' values in the tests again, with the peers themselves.
+	@.venv-parity/bin/python parity/check.py .venv-parity/trl-0.24
+
+mutation: $(VENV)/.dev ## Change the methods' code in thousands of ways and count the changes no test sees; an hour.
+	@$(PIP) --group mutation
+	@$(QUIET_MACHINE) $(BIN)/mutmut run --max-children 2 || true
+	@$(BIN)/mutmut results
+
 setup: $(VENV)/.dev ## Make .venv with everything a developer needs.
 
 # torch comes first and pinned: resolved as somebody's dependency it is the newest CUDA build, several gigabytes.
@@ -58,4 +66,13 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Setting up $(VENV): test and lint tools ..."
 	@$(PIP) --upgrade pip
 	@$(PIP) --group dev
+	@touch $@
+
+# An environment of its own: TRL is no dependency. Of the older version only the source is read.
+.venv-parity/.ready: Makefile
+	@test -x .venv-parity/bin/python || $(PYTHON) -m venv .venv-parity
+	@echo "Setting up .venv-parity: torch and trl 1.16.0 ..."
+	@.venv-parity/bin/python -m pip install -qq -c constraints.txt torch
+	@.venv-parity/bin/python -m pip install -qq trl==1.16.0
+	@.venv-parity/bin/python -m pip install -qq --no-deps --upgrade --target .venv-parity/trl-0.24 trl==0.24.0
 	@touch $@

@@ -6,6 +6,7 @@ python docs/generate.py --check
 
 import argparse
 import html
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from preflab.cli.main import COMMANDS, build_app
-from preflab.methods import ALL
-from preflab.methods.cards import card_text
+from preflab.methods import ALL, peers
+from preflab.methods.cards import card, card_text
 from preflab.studies.config import SourceConfig, StudyConfig
 
 FOLDER = Path(__file__).parent / "generated"
@@ -28,6 +29,8 @@ def pages() -> dict[str, str]:
     """Return every generated page, file name to text."""
     return {
         "methods.md": methods_page(),
+        **{f"methods/{method.name}.md": NOTICE + card_text(method, heading="#") for method in ALL},
+        "peers.md": peers_page(),
         "commands.md": commands_page(),
         "study-file.md": study_file_page(),
         "study.schema.json": json.dumps(StudyConfig.model_json_schema(), indent=1) + "\n",
@@ -35,9 +38,48 @@ def pages() -> dict[str, str]:
 
 
 def methods_page() -> str:
-    """Return the card of every method; `preflab methods show` prints the same."""
-    head = "# Methods\n\nWhat each method declares about itself. The same card: `preflab methods show NAME`.\n\n"
-    return NOTICE + head + "\n".join(card_text(method) for method in ALL)
+    """Return the list of all methods, each with its own page; `preflab methods show` prints the same."""
+    head = "# Methods\n\nEvery page is the method's card; `preflab methods show NAME` prints the same.\n\n"
+    rows = ["| method | what it does | needs | source |", "| --- | --- | --- | --- |"]
+    for method in ALL:
+        data = card(method)
+        link = f"[arXiv:{method.source.arxiv}](https://arxiv.org/abs/{method.source.arxiv})"
+        source = link if method.source.arxiv else f"[{method.source.paper}]({method.source.url})"
+        rows.append(f"| [`{method.name}`](methods/{method.name}.md) | {method.summary} | {kind_of(data)} | {source} |")
+    return NOTICE + head + "\n".join(rows) + "\n"
+
+
+def kind_of(data: Mapping[str, Any]) -> str:
+    """Say in a few words what a method needs, from its card."""
+    roles = {leaf["role"] for leaf in data["inputs"]}
+    shape = "pairs" if data["compares_pairs"] else "unpaired" if "rejected" in roles else "demonstrations"
+    words = ["lists" if "ranked" in roles else "a gold response" if "gold" in roles else shape]
+    quantities = {leaf["quantity"] for leaf in data["inputs"]}
+    more = {
+        "a reference": "reference" in quantities,
+        "a moving reference": data["moves_reference"],
+        "whole distributions": bool(quantities & {"divergence", "collision"}),
+        "tokens": any(leaf["per"] == "token" for leaf in data["inputs"]),
+        "scores": "score" in quantities and "ranked" not in roles,
+        "random draws": "noise" in quantities,
+        "the batch": data["couples_batch"],
+        "a state": data["keeps_state"],
+    }
+    return ", ".join([*words, *(word for word, holds in more.items() if holds)])
+
+
+def peers_page() -> str:
+    """Return the translation table of every peer."""
+    parts = ["# What other tools call the methods\n\n" + inspect.cleandoc(peers.__doc__ or "") + "\n"]
+    parts.append("`preflab methods from-trl` prints our method for a TRL configuration.\n")
+    for peer in dict.fromkeys(row.peer for row in peers.SPELLINGS):
+        rows = tuple(row for row in peers.SPELLINGS if row.peer == peer)
+        parts.append(f"## {peer}\n\n{peers.table(rows)}\n")
+    parts.append(
+        "## Not here\n\nSPO (self-supervised preference degree, arXiv:2409.17791): its loss is not published in a form "
+        "that could be checked, so there is no method of that name.\n"
+    )
+    return NOTICE + "\n".join(parts)
 
 
 def commands_page() -> str:
@@ -118,7 +160,8 @@ def main() -> None:
     check = parser.parse_args().check
     wanted = pages()
     stale = [name for name, text in wanted.items() if _text(FOLDER / name) != text]
-    unknown = sorted(path.name for path in FOLDER.glob("*") if path.name not in wanted)
+    files = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()]
+    unknown = sorted(name for name in files if name not in wanted)
     if check:
         if stale or unknown:
             sys.exit(f"docs/generated: not current: {', '.join(stale + unknown)}. Run: make docs")
@@ -126,6 +169,7 @@ def main() -> None:
         return
     FOLDER.mkdir(exist_ok=True)
     for name in stale:
+        (FOLDER / name).parent.mkdir(exist_ok=True)
         (FOLDER / name).write_text(wanted[name], encoding="utf-8")
     for name in unknown:
         (FOLDER / name).unlink()

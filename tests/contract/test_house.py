@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import preflab
+from preflab.methods import ALL
 
 SOURCE = Path(preflab.__file__).parent
-METHOD_FILES = sorted(path for path in (SOURCE / "methods").glob("[!_]*.py") if path.name != "cards.py")
+METHOD_FILES = [SOURCE / "methods" / f"{method.name}.py" for method in ALL]
 ALLOWED = ("preflab.core.", *(f"preflab.methods.{name}" for name in ("_types", "_ops", "_hyper", "_papers")))
 
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,9 @@ from preflab.methods import (
     Leaf,
     Logps,
     Method,
-    Moments,
     Part,
     RankedLogps,
     RankedValues,
-    TokenLogps,
     Values,
     assemble,
     compares_pairs,
@@ -34,6 +32,7 @@ from preflab.methods import (
     validate,
 )
 from preflab.methods._ops import ends
+from preflab.methods._trial import at_reference, picked, remade
 from preflab.methods.cards import bibtex, card, card_text
 
 METHODS = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
@@ -62,20 +61,6 @@ Table = dict[Leaf, Part]
 LOG_PROBS = ("policy", "reference", "moving_reference")
 
 
-def picked(part: Part, index: torch.Tensor | slice) -> Part:
-    """Some of the responses, in the order of the index."""
-    if isinstance(part, RankedLogps | RankedValues):
-        prompts = torch.arange(int(part.prompt[-1]) + 1)[index]
-        places = torch.cat([(part.prompt == prompt).nonzero()[:, 0] for prompt in prompts])
-        again = torch.repeat_interleave(torch.arange(len(prompts)), torch.bincount(part.prompt)[prompts])
-        return type(part)(*(values[places] for values in part[:-1]), again)
-    if not isinstance(part, TokenLogps):
-        return type(part)(*(values[index] for values in part))
-    parts = part.token.split(part.length.long().tolist())
-    numbers = torch.arange(len(parts))[index].tolist()
-    return TokenLogps(torch.cat([parts[i] for i in numbers]), part.length[index])
-
-
 def shifted_by(leaf: Leaf, part: Part, constant: torch.Tensor) -> Part:
     """The same responses, the log-prob of each moved by its constant."""
     if leaf.quantity not in LOG_PROBS:
@@ -90,19 +75,6 @@ def shifted_by(leaf: Leaf, part: Part, constant: torch.Tensor) -> Part:
 def with_values(part: Part, values: torch.Tensor) -> Part:
     """The same responses with other values."""
     return type(part)(values, *part[1:])
-
-
-def remade(batch: Any, table: Table, change: Callable[[Leaf, Part], Part]) -> Any:
-    """The batch with every leaf changed and its state kept."""
-    return assemble(type(batch), lambda leaf: change(leaf, table[leaf]), tuple(moments_of(batch)))
-
-
-def moments_of(part: Any) -> Iterator[Moments]:
-    if isinstance(part, Moments):
-        yield part
-    elif isinstance(part, tuple):
-        for field in part:
-            yield from moments_of(field)
 
 
 def trained(table: Table) -> dict[Leaf, torch.Tensor]:
@@ -181,7 +153,7 @@ def test_anything_that_would_broadcast_is_refused(method, random_batch, leaves_o
                 return with_values(part, -torch.ones(shape, dtype=torch.float64)) if leaf == broken else part
 
             with pytest.raises(ValueError, match="log-probs and lengths must all be"):
-                method.loss(remade(batch, table, change), **defaults(method))
+                method.loss(remade(batch, change), **defaults(method))
 
 
 def sides_of(leaf: Leaf) -> tuple[str, ...]:
@@ -232,7 +204,7 @@ def test_gradients_are_those_of_the_loss(method, random_batch, leaves_of):
 
     def loss(*values: torch.Tensor) -> torch.Tensor:
         moved = dict(zip(wanted, values, strict=True))
-        change = remade(batch, table, lambda leaf, part: with_values(part, moved.get(leaf, part[0])))
+        change = remade(batch, lambda leaf, part: with_values(part, moved.get(leaf, part[0])))
         return standing(change, **defaults(method)).loss
 
     loss(*wanted.values())
@@ -269,14 +241,6 @@ def test_loss_falls_as_the_chosen_response_becomes_likelier(method, random_batch
             assert (gradient.sum() < 0) if rises else (gradient.sum() > 0)
 
 
-def as_at_reference(table: Table, leaf: Leaf, part: Part) -> Part:
-    """What a leaf is where the policy equals its reference."""
-    if leaf.quantity == "policy":
-        kinds = {other.quantity for other in table}
-        return table[leaf._replace(quantity="reference" if "reference" in kinds else "moving_reference")]
-    return with_values(part, torch.zeros_like(part[0])) if leaf.quantity == "divergence" else part
-
-
 @METHODS
 def test_loss_at_reference_is_true(method, random_batch, leaves_of):
     """The number that a run checks at step 0; methods with a reference have one, others cannot."""
@@ -286,7 +250,7 @@ def test_loss_at_reference_is_true(method, random_batch, leaves_of):
     for sizes in ({}, {"rejected": 2, "mismatched": 3}) if has_groups(method) else ({},):
         batch = random_batch(method.inputs, sizes=sizes)
         table = leaves_of(batch)
-        same = remade(batch, table, functools.partial(as_at_reference, table))
+        same = remade(batch, functools.partial(at_reference, table))
         for setting in settings(method):
             found = method.loss(same, **setting).loss.mean().item()
             assert method.loss_at_reference(batch, **setting) == pytest.approx(found, rel=1e-12)
@@ -302,7 +266,6 @@ def test_permutation_is_exactly_as_declared(method, random_batch, leaves_of, tol
     }
     moved = remade(
         batch,
-        leaves_of(batch),
         lambda leaf, part: picked(part, orders[leaf.role]),
     )
     order = torch.cat([orders["chosen"], 4 + orders["rejected"]]) if has_groups(method) else orders["chosen"]
@@ -314,23 +277,20 @@ def test_permutation_is_exactly_as_declared(method, random_batch, leaves_of, tol
 def test_constant_shift_is_exactly_as_declared(method, random_batch, leaves_of, tolerances):
     batch = random_batch(method.inputs)
     constant = torch.tensor([-3.0, 0.5, -11.0, -1.25], dtype=torch.float64)
-    shifted = remade(batch, leaves_of(batch), lambda leaf, part: shifted_by(leaf, part, constant))
+    shifted = remade(batch, lambda leaf, part: shifted_by(leaf, part, constant))
     before, after = (method.loss(each, **defaults(method)).loss for each in (batch, shifted))
     assert torch.allclose(after, before, **tolerances[torch.float64]) == method.invariances.constant_shift
 
 
 @METHODS
-def test_batch_split_is_exactly_as_declared(method, random_batch, leaves_of, tolerances):
+def test_batch_split_is_exactly_as_declared(method, random_batch, tolerances):
     """Where it is declared, one batch of 8 is 8 of 1; where not, splitting must really change the loss."""
     batch = random_batch(method.inputs, n=8, seed=2)
     # A policy that has drifted upwards: at a clamped baseline every split of KTO would agree by accident.
-    table = {
-        leaf: with_values(part, part[0] / 2) if leaf.quantity == "policy" else part
-        for leaf, part in leaves_of(batch).items()
-    }
+    batch = remade(batch, lambda leaf, part: with_values(part, part[0] / 2) if leaf.quantity == "policy" else part)
 
     def loss_of(rows: slice) -> torch.Tensor:
-        part = remade(batch, table, lambda _, part: picked(part, rows))
+        part = remade(batch, lambda _, part: picked(part, rows))
         return method.loss(part, **defaults(method)).loss
 
     whole = loss_of(slice(None))
@@ -341,11 +301,9 @@ def test_batch_split_is_exactly_as_declared(method, random_batch, leaves_of, tol
 
 
 @METHODS
-def test_float32_is_close_to_float64(method, random_batch, leaves_of, tolerances):
+def test_float32_is_close_to_float64(method, random_batch, tolerances):
     batch = random_batch(method.inputs, n=8)
-    single = remade(
-        batch, leaves_of(batch), lambda _, part: type(part)(*(v.float() if v.is_floating_point() else v for v in part))
-    )
+    single = remade(batch, lambda _, part: type(part)(*(v.float() if v.is_floating_point() else v for v in part)))
     output = method.loss(single, **defaults(method))
     assert output.loss.dtype == torch.float32
     expected = method.loss(batch, **defaults(method)).loss.float()

@@ -17,6 +17,7 @@ import pytest
 from tests.tiny import write_tiny_world
 
 from preflab.cli.main import run
+from preflab.methods import ALL
 from preflab.store.ledger import study_lock
 
 PREFLAB = Path(sys.executable).parent / "preflab"
@@ -294,6 +295,24 @@ def test_what_the_data_give_beside_pairs_reaches_the_methods_that_ask(world, who
     assert all(cell["status"] == "done" for cell in contents(tmp_path / "listed")[0])
 
 
+@pytest.mark.slow
+def test_every_method_runs_as_a_study(world, tmp_path):
+    """Pairs with scores and gold responses feed all of them; the report is written."""
+    cache = tmp_path / "cache"
+    model = re.search(r"base: ([^,]+),", world.read_text())[1]
+    study, data = tmp_path / "study.yaml", tmp_path / "pairs.jsonl"
+    more = [{"score_chosen": 2, "score_rejected": 0.5, "gold": row["chosen"]} for row in rows_of(world)]
+    data.write_text("".join(json.dumps({**row, **m}) + "\n" for row, m in zip(rows_of(world), more, strict=True)))
+    methods = ", ".join(f"{method.name}: {{learning_rate: 1e-3}}" for method in ALL)
+    study.write_text(
+        f"study: all\nmodels: {{base: {model}}}\ndata: {{train: {data}, validation: 8, test: 12}}\n"
+        f"methods: {{{methods}}}\ntrain: {{batch_size: 8}}\nevaluate: {{n_prompts: 4, max_new_tokens: 4}}\n"
+    )
+    preflab("run", study, "--out", tmp_path / "all", cache=cache)
+    cells, _ = contents(tmp_path / "all")
+    assert {c["method"]: c["status"] for c in cells if c["method"]} == {method.name: "done" for method in ALL}
+
+
 def test_demonstrations_feed_sft(world, whole, tmp_path):
     _, cache, _ = whole
     data, out = tmp_path / "sft.jsonl", tmp_path / "sft"
@@ -342,48 +361,32 @@ def test_plan_and_report_as_json(world, whole):
     assert summary["schema_version"] == 1
 
 
-def test_a_method_from_a_users_file_goes_through_training_study_and_report(world, whole, tmp_path):
+def test_the_method_of_the_docs_goes_through_plan_training_continuing_and_report(world, whole, tmp_path, monkeypatch):
     _, cache, _ = whole
-    (tmp_path / "mine.py").write_text(MINE)
-    out = tmp_path / "mine"
-    changes = [
-        f"methods={{{tmp_path}/mine.py:TOY: {{scale: [1.0, 2.0], learning_rate: 1e-2}}}}",
-        "starts=[base]",
-        "sizes=8",
-    ]
-    preflab("run", world, "--out", out, *[w for c in changes for w in ("--set", c)], cache=cache)
-    cells = pd.DataFrame(json.loads((out / "index.json").read_text())["cells"]).query("method != ''")
-    assert set(cells["method"]) == {"toy"} and set(cells["status"]) == {"done"} and len(cells) == 4
-    assert "A toy of the tests" in (out / "report.html").read_text(encoding="utf-8")
-
-
-MINE = '''
-from dataclasses import dataclass
-
-import torch.nn.functional as F
-
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.core.sources import Source
-from preflab.methods import Invariances, LossOutput, Method, Pair
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToyHyperparameters(Hyperparameters):
-    scale: float = hyper(1.0, domain=POSITIVE, grid=(1.0, 2.0), unit="1/nat", doc="Scale of the margin.")
-
-
-def toy_loss(batch: Pair, *, scale: float) -> LossOutput:
-    """Logistic loss of the scaled margin."""
-    loss = -F.logsigmoid(scale * (batch.chosen.mean - batch.rejected.mean))
-    return LossOutput(loss, (scale * batch.chosen.mean).detach(), (scale * batch.rejected.mean).detach())
-
-
-TOY = Method(
-    name="toy", title="Toy", summary="A toy of the tests.", inputs=Pair, loss=toy_loss,
-    hyperparameters=ToyHyperparameters, loss_at_reference=None, learning_rates=(1e-6,), invariances=Invariances(),
-    source=Source(paper="Nobody, 2026", title="A toy of the tests", arxiv="", equation="1", bibtex="@misc{toy}"),
-)
-'''
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("cut_dpo.py").write_text(code)
+    assert "Cut DPO" in preflab("methods", "show", "cut_dpo.py:METHOD", cache=cache).stdout
+    settings = "methods={cut_dpo.py:METHOD: {enough: [1.0, 3.0], learning_rate: 1e-2}}"
+    words = ["run", world, "--out", "mine", "--set", settings, "--set", "starts=[base]", "--set"]
+    assert "4 cells" in preflab("plan", *words[1:2], *words[4:], "sizes=8", cache=cache).stdout
+    with subprocess.Popen(
+        [PREFLAB, *map(str, words), "sizes=8"],
+        env=environment(cache),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        _wait_for_artefacts(process, Path("mine"), 4)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    preflab(*words, "sizes=8", cache=cache)
+    cells = pd.DataFrame(json.loads(Path("mine/index.json").read_text())["cells"]).query("method != ''")
+    assert set(cells["method"]) == {"cut_dpo"} and set(cells["status"]) == {"done"} and len(cells) == 4
+    assert "DPO up to a margin" in Path("mine/report.html").read_text(encoding="utf-8")
+    train = ["train", *re.search(r"base: ([^,]+),.*train: ([^,]+),", world.read_text(), re.DOTALL).groups()]
+    refused = preflab(*train, "--method", "cut_dpo.py:METHOD", "--out", "one", cache=cache, check=2)
+    assert "cut_dpo.learning_rate: missing; this method publishes none" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Cards, their text and the citations."""
 
+from pathlib import Path
+
 import pytest
 
 from preflab.methods import ALL, DPO, IPO, IPO_MEAN, KTO, SFT, SIMPO
@@ -33,12 +35,18 @@ def test_formula_is_read_from_the_docstring():
     assert card(KTO)["formula"].splitlines()[-1].startswith("z0 = max(0, ")
 
 
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
+def test_the_page_of_a_method_is_its_card(method):
+    page = (Path(__file__).parents[2] / "docs/generated/methods" / f"{method.name}.md").read_text()
+    assert page.partition("-->\n\n")[2] == card_text(method, heading="#")
+
+
 def test_card_text_is_markdown_with_a_row_per_hyperparameter():
     text = card_text(KTO)
     assert text.startswith("## KTO (`kto`)\n")
     assert text.count("\n| `") == 3
     assert "[arXiv:2402.01306](https://arxiv.org/abs/2402.01306), equation 8" in text
-    assert "| `" not in card_text(SFT)
+    assert "| hyper-parameter |" not in card_text(SFT)
 
 
 def test_a_paper_behind_two_methods_is_cited_once():

@@ -7,6 +7,7 @@ import torch
 
 from preflab.core.errors import ConfigError
 from preflab.methods import ALL, DPO, Logps, Pair, code_digest, find, load
+from preflab.methods.cards import bibtex, card, card_text
 
 HINGE = '''
 from dataclasses import dataclass
@@ -118,3 +119,81 @@ def test_a_malformed_spec_shows_the_form(spec):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"there is no file .*nowhere\.py"):
         load(f"{tmp_path}/nowhere.py:HINGE")
+
+
+REDUCED = "loss = torch.relu(width - batch.chosen.total + batch.rejected.total)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (REDUCED, REDUCED + ".mean()", r"one value per example, not reduced, 6 here; got shape \(\)"),
+        (REDUCED, REDUCED + "[:, None]", r"6 here; got shape \(6, 1\)"),
+        (
+            REDUCED,
+            REDUCED + "\n    loss = loss + loss.mean()",
+            "changes with the rest of the batch; declare invariances=",
+        ),
+        (REDUCED, REDUCED + ".detach()", "the loss has no gradient"),
+        (REDUCED, REDUCED + " * float('nan')", "must be finite; got"),
+        (REDUCED, REDUCED + ".missing", "its loss fails on random log-probs with AttributeError"),
+        ("batch.chosen.total.detach(), b", "batch.chosen.total, b", "chosen_reward must be detached"),
+        ("batch.rejected.total.detach())", "batch.rejected.total.detach()[:3])", "rejected_reward must be detached"),
+        ("return LossOutput(loss, ", "return (loss, ", "must return a LossOutput; got tuple"),
+        (
+            "batch.rejected.total.detach())",
+            "batch.rejected.total.detach(), (1.0,))",
+            "must return 0 Moments as its state; got 1",
+        ),
+        (
+            "loss_at_reference=None",
+            "loss_at_reference=lambda batch, *, width: 1.0",
+            "the first argument must be annotated Pair",
+        ),
+    ],
+)
+def test_a_loss_that_does_not_do_what_it_declares_is_refused(method_file, old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        load(method_file(**{old: new}))
+
+
+def test_a_wrong_loss_at_the_reference_is_refused(method_file):
+    changes = {
+        "Pair\n": "Pair, ReferencedPair\n",
+        "batch: Pair": "batch: ReferencedPair",
+        "inputs=Pair": "inputs=ReferencedPair",
+        "batch.chosen": "batch.policy.chosen",
+        "batch.rejected": "batch.policy.rejected",
+        "loss_at_reference=None": "loss_at_reference=half",
+        "HINGE = M": "def half(batch: ReferencedPair, *, width: float) -> float:\n    return 0.5\n\nHINGE = M",
+    }
+    with pytest.raises(
+        ConfigError, match=r"loss_at_reference says 0\.5, but with the policy at the reference"
+    ):
+        load(method_file(**changes))
+
+
+def test_a_moving_reference_comes_with_its_update(method_file):
+    update = "reference_update=lambda step, *, width: 0.5,\n    loss=hinge_loss"
+    with pytest.raises(ConfigError, match="reference_update belongs to inputs with a moving_reference"):
+        load(method_file(**{"loss=hinge_loss": update}))
+
+
+def test_only_name_inputs_and_loss_must_be_declared(method_file):
+    text = HINGE[: HINGE.index("HINGE = Method(")] + (
+        'HINGE = Method(name="hinge", title="H", summary="A toy.", inputs=Pair, loss=hinge_loss,\n'
+        "               hyperparameters=HingeHyperparameters)\n"
+    )
+    method = load(method_file(text))
+    assert bibtex([method]) == "" and "Source: unpublished" in card_text(method)
+    assert card(method)["learning_rates"] == []
+
+
+def test_groups_of_unpaired_responses_are_tried_as_such(method_file):
+    text = HINGE.replace("Pair\n", "Unpaired\n").replace("Pair", "Unpaired")
+    text = text.replace("torch.relu(width - batch.chosen.total + batch.rejected.total)", "torch.cat([-c, r]) * width")
+    text = text.replace('    """Hinge."""', "    c, r = batch.chosen.policy.total, batch.rejected.policy.total")
+    text = text.replace("batch.chosen.total", "c").replace("batch.rejected.total", "r")
+    assert load(method_file(text)).name == "hinge"
+    with pytest.raises(ConfigError, match=r"12 here; got shape \(6,\)"):
+        load(method_file(text.replace("torch.cat([-c, r])", "(r - c)")))

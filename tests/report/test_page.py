@@ -150,7 +150,8 @@ def test_numbers_of_the_summary_are_on_the_page(page, small):
 
 def test_diverged_and_clamped_cells_and_provenance_are_listed(page):
     expected = (
-        "gradient norm is inf", "a clamp held 37 of 3,072 examples", "preflab run study.yaml", "0123456789abcdef", "torch 2.13.0", "pocket:pairs",
+        "gradient norm is inf", "a clamp held 37 of 3,072 examples",
+        "preflab run study.yaml", "0123456789abcdef", "torch 2.13.0", "pocket:pairs",
         "empty response 3", "2401.00001", "study: synthetic", "SFT run feeds all seeds", "1,024",
     )  # fmt: skip
     assert [words for words in expected if words not in page.words] == []

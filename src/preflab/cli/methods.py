@@ -1,10 +1,14 @@
 """`preflab methods`: print what the methods declare about themselves."""
 
 import json
+import re
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+
+from preflab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from preflab.methods import Method
@@ -75,6 +79,70 @@ def cite(*names: str, as_json: Json = False) -> None:
         _print_json("bibtex", {method.name: bibtex([method]).strip() for method in methods})
     else:
         print(bibtex(methods), end="")
+
+
+@app.command
+def from_trl(
+    *settings: str,
+    trainer: str = "dpo",
+    trl_version: str = "1.16.0",
+    config: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Print our method for a TRL configuration, and what would not be the same.
+
+    Examples:
+        preflab methods from-trl loss_type=robust label_smoothing=0.1
+        preflab methods from-trl --trainer cpo loss_type=simpo beta=2 simpo_gamma=1 cpo_alpha=0
+        preflab methods from-trl --config training.yaml --trl-version 0.24
+
+    Args:
+        settings: fields of the trainer's config class, KEY=VALUE; they go before those of the file.
+        trainer: dpo, kto, cpo, orpo, tpo, bco or sft.
+        trl_version: the version of TRL the configuration was written for; some options changed their meaning.
+        config: a YAML or JSON file with fields of the config class.
+        as_json: print one JSON document.
+    """
+    from preflab.methods.trl import translate
+
+    found = translate(trainer, _fields(settings, config), version=_version(trl_version))
+    if as_json:
+        document = {"method": found.method, "hyperparameters": dict(found.hyperparameters), "notes": list(found.notes)}
+        _print_json("translation", document)
+        return
+    values = ", ".join(f"{name}: {value:g}" for name, value in found.hyperparameters.items())
+    print(f"methods:\n  {found.method}: {{{values}}}")
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _fields(settings: tuple[str, ...], config: Path | None) -> dict[str, Any]:
+    """Return the fields of a TRL configuration from a file and KEY=VALUE pairs.
+
+    Raises:
+        ConfigError: the file is no mapping, or a pair is none.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="safe")
+    try:
+        found = yaml.load(config.read_text(encoding="utf-8")) if config else {}
+        pairs = [setting.partition("=") for setting in settings]
+        found = dict(found) | {key: yaml.load(value) for key, sign, value in pairs if sign}
+    except (OSError, UnicodeDecodeError, YAMLError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{config or settings}: must be a mapping of TRL fields to values ({reason}).") from error
+    for setting, (_, sign, _) in zip(settings, pairs, strict=True):
+        if not sign:
+            raise ConfigError(f"{setting}: must be KEY=VALUE, such as loss_type=ipo.")
+    return found
+
+
+def _version(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(\.\d+)*", text):
+        raise ConfigError(f"--trl-version: must be a version such as 1.16.0; got {text!r}.")
+    return tuple(map(int, text.split(".")))
 
 
 def _find(name: str) -> "Method":

@@ -15,6 +15,7 @@ from preflab.core.domains import Hyper, Hyperparameters
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import file_digest
 from preflab.methods._leaves import leaves
+from preflab.methods._trial import trial
 from preflab.methods._types import Method
 
 
@@ -42,6 +43,7 @@ def method_from_file(spec: str) -> Method:
     if not isinstance(method, Method):
         raise ConfigError(f"method {spec!r}: {name} must be a preflab.methods.Method; got {type(method).__name__}.")
     validate(method)
+    trial(method)
     return method
 
 

@@ -18,7 +18,7 @@ A field of type `Moments` asks for what the method returned as its state in the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -217,6 +217,9 @@ class Invariances:
     """The loss of an example does not depend on the other examples of the batch."""
 
 
+UNPUBLISHED: Final = Source(paper="unpublished", title="", arxiv="", equation="", bibtex="")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """A preference-optimisation objective: one pure function plus its hyper-parameters, described once.
@@ -233,7 +236,8 @@ class Method:
             log-probs and what the data give at most, never the policy's log-probs, so it checks the engine rather than
             repeating the loss. The first line of its docstring is the formula that cards show. None where the loss has
             no such value: without a reference.
-        learning_rates: published learning rates for full fine-tuning of 7B-class models, as a guide.
+        learning_rates: published learning rates for full fine-tuning of 7B-class models, as a guide; a study must name
+            one where there are none.
         invariances: what leaves the loss unchanged.
         source: the paper and equation.
         reference_update: `reference_update(step, **hyperparameters) -> float`, for inputs with a `moving_reference`:
@@ -245,11 +249,11 @@ class Method:
     summary: str
     inputs: type[tuple[Any, ...]]
     loss: Callable[..., LossOutput]
-    hyperparameters: type[Hyperparameters]
-    loss_at_reference: Callable[..., float] | None
-    learning_rates: tuple[float, ...]
-    invariances: Invariances
-    source: Source
+    hyperparameters: type[Hyperparameters] = Hyperparameters
+    loss_at_reference: Callable[..., float] | None = None
+    learning_rates: tuple[float, ...] = ()
+    invariances: Invariances = Invariances()
+    source: Source = UNPUBLISHED
     reference_update: Callable[..., float] | None = None
 
     @property

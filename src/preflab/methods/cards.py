@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from preflab.core.domains import specs
-from preflab.methods._leaves import leaves, n_states
+from preflab.methods._leaves import compares_pairs, leaves, n_states
 from preflab.methods._types import Logps, Method, RankedLogps, RankedValues, TokenLogps, Values
+from preflab.methods.peers import spellings_of, table
 
 _PER: Final = {
     Logps: "response",
@@ -34,8 +35,9 @@ def card(method: Method) -> dict[str, Any]:
     """Return a method as JSON-like data; a run stores a copy, so that old reports need no code.
 
     Keys: `name`, `title`, `summary`, `formula` (text), `inputs` (list of quantity, role and what it is given per),
-    `needs_reference`, `couples_batch`, `keeps_state`, `moves_reference`, `hyperparameters` (name to default, domain,
-    grid, unit, doc, log_scale), `loss_at_reference` (formula or None), `invariances`, `learning_rates`, `source`.
+    `needs_reference`, `compares_pairs`, `couples_batch`, `keeps_state`, `moves_reference`, `hyperparameters` (name to
+    default, domain, grid, unit, doc, log_scale), `loss_at_reference` (formula or None), `invariances`,
+    `learning_rates`, `source`.
     """
     found = leaves(method.inputs)
     return {
@@ -45,6 +47,7 @@ def card(method: Method) -> dict[str, Any]:
         "formula": _formula(method),
         "inputs": [{"quantity": leaf.quantity, "role": leaf.role, "per": _PER[leaf.kind]} for leaf in found],
         "needs_reference": any(leaf.quantity in _OF_REFERENCE for leaf in found),
+        "compares_pairs": compares_pairs(method.inputs),
         "couples_batch": method.couples_batch,
         "keeps_state": n_states(method.inputs) > 0,
         "moves_reference": method.reference_update is not None,
@@ -56,21 +59,23 @@ def card(method: Method) -> dict[str, Any]:
     }
 
 
-def card_text(method: Method) -> str:
+def card_text(method: Method, *, heading: str = "##") -> str:
     """Return a method's card as Markdown, for `methods show` and the generated documentation page."""
     data = card(method)
-    parts = [f"## {data['title']} (`{data['name']}`)", data["summary"]]
+    parts = [f"{heading} {data['title']} (`{data['name']}`)", data["summary"]]
     if data["formula"]:
         parts.append("\n".join(["```text", data["formula"], "```"]))
     if data["hyperparameters"]:
         parts.append(_table(data["hyperparameters"]))
     parts.append("\n".join(f"- {label}: {text}" for label, text in _facts(data).items()))
+    if found := tuple(spellings_of(method)):
+        parts.append(f"Elsewhere:\n\n{table(found)}")
     return "\n\n".join(parts) + "\n"
 
 
 def bibtex(methods: Iterable[Method]) -> str:
     """Return the BibTeX entries of the papers behind some methods, each once, in order of first use."""
-    entries = dict.fromkeys(method.source.bibtex.strip() for method in methods)
+    entries = dict.fromkeys(method.source.bibtex.strip() for method in methods if method.source.bibtex)
     return "\n\n".join(entries) + "\n" if entries else ""
 
 
@@ -137,10 +142,15 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "Published learning rates (full fine-tuning, 7B class)": ", ".join(
             f"{rate:g}" for rate in data["learning_rates"]
         ),
-        "Source": f"{source['paper']}, *{_escaped(source['title'])}*, {_link(source)}, {_equation(source['equation'])}",
+        "Source": _source(source),
         "How it differs elsewhere": source["note"],
     }
     return {label: text for label, text in facts.items() if text}
+
+
+def _source(source: dict[str, str]) -> str:
+    title = f"*{_escaped(source['title'])}*" if source["title"] else ""
+    return ", ".join(part for part in (source["paper"], title, _link(source), _equation(source["equation"])) if part)
 
 
 def _roles(roles: list[str]) -> str:
@@ -154,7 +164,7 @@ def _escaped(text: str) -> str:
 def _link(source: dict[str, str]) -> str:
     if source["arxiv"]:
         return f"[arXiv:{source['arxiv']}](https://arxiv.org/abs/{source['arxiv']})"
-    return f"<{source['url']}>"
+    return f"<{source['url']}>" if source["url"] else ""
 
 
 def _equation(text: str) -> str:

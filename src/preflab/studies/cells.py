@@ -190,6 +190,10 @@ def _learning_rates(
         return tuple(map(float, spec["learning_rate"])), False
     if config.train.learning_rate is not None:
         return (config.train.learning_rate,), False
+    if not method.learning_rates:
+        raise ConfigError(
+            f"methods.{method.name}.learning_rate: missing; this method publishes none, so the study must name one."
+        )
     published = method.learning_rates[0]
     return (published * _LORA_FACTOR if config.train.lora else published,), True
 

@@ -1,0 +1,172 @@
+"""What TRL configurations become; the values behind are computed with TRL itself by `make parity`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from preflab.core.errors import ConfigError
+from preflab.methods import find
+from preflab.methods.peers import SPELLINGS, spellings_of, table
+from preflab.methods.trl import translate
+
+OLD = (0, 24, 0)
+
+
+def peer_setting(method):
+    """The hyper-parameters at which the method's test holds a value of TRL."""
+    tree = ast.parse((Path(__file__).parent / f"test_{method}.py").read_text())
+    peer = next(n.value for n in tree.body if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "PEER")
+    return ast.literal_eval(peer.elts[1])
+
+
+# Configurations at which parity/trl_1_16.py runs the trainers.
+RUN = [
+    ("dpo", {}, "dpo"),
+    ("dpo", {"loss_type": "ipo"}, "ipo_mean"),
+    ("dpo", {"loss_type": ["sigmoid_norm"], "beta": 5.0}, "ln_dpo"),
+    ("dpo", {"loss_type": "robust", "label_smoothing": 0.1}, "robust_dpo"),
+    ("dpo", {"loss_type": "hinge"}, "rso_hinge"),
+    ("dpo", {"loss_type": "exo_pair", "label_smoothing": 0.001}, "exo"),
+    ("dpo", {"loss_type": "sppo_hard", "beta": 0.001}, "sppo_hard"),
+    ("dpo", {"loss_type": "discopop", "beta": 0.05}, "discopop"),
+    ("dpo", {"loss_type": "apo_zero"}, "apo_zero"),
+    ("dpo", {"loss_type": "apo_down"}, "apo_down"),
+    ("dpo", {"loss_type": "aot"}, "aot"),
+    ("dpo", {"loss_type": "aot_unpaired"}, "aot_unpaired"),
+    ("dpo", {"f_divergence_type": "js_divergence"}, "fdpo_js"),
+    ("dpo", {"f_divergence_type": "forward_kl"}, "fdpo_forward_kl"),
+    ("dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.5}, "fdpo_alpha"),
+    ("dpo", {"ld_alpha": 0.5}, "ld_dpo"),
+    ("dpo", {"use_weighting": True, "beta": 0.01}, "wpo"),
+    ("dpo", {"sync_ref_model": True, "beta": 0.05}, "tr_dpo"),
+    ("kto", {"undesirable_weight": 1.33}, "kto"),
+    ("cpo", {}, "cpo"),
+    ("cpo", {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0}, "simpo"),
+    ("tpo", {}, "tpo"),
+]
+
+
+@pytest.mark.parametrize(("trainer", "config", "method"), RUN, ids=[row[2] for row in RUN])
+def test_translations_are_those_whose_values_agree(trainer, config, method):
+    found = translate(trainer, config)
+    assert found.method == method
+    held = {key: value for key, value in peer_setting(method).items() if key != "clamp"}
+    assert found.hyperparameters == pytest.approx(held)
+
+
+TOLD = [
+    ("dpo", {"label_smoothing": 0.1}, None, "dpo", {"beta": 0.1}, "ignores label_smoothing"),
+    ("dpo", {"label_smoothing": 0.1}, OLD, "cdpo", {"beta": 0.1, "label_noise": 0.1}, ""),
+    ("dpo", {"reference_free": True}, OLD, "cpo", {"beta": 0.1, "alpha": 0.0}, ""),
+    ("dpo", {"loss_type": "bco_pair"}, OLD, "bco", {"beta": 0.1}, ""),
+    ("dpo", {"loss_type": "aot_pair"}, OLD, "aot_unpaired", {"beta": 0.1}, ""),
+    ("dpo", {"loss_type": "exo_pair"}, OLD, "exo", {"beta": 0.1, "label_noise": 0.001}, ""),
+    (
+        "dpo",
+        {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.3},
+        OLD,
+        "fdpo_alpha",
+        {"beta": 0.1, "alpha": 0.3},
+        "",
+    ),
+    ("dpo", {"sync_ref_model": True}, OLD, "tr_dpo", {"beta": 0.1, "alpha": 0.9, "tau": 64}, ""),
+    ("dpo", {"rpo_alpha": 0.5}, OLD, "dpo+sft", {"dpo_weight": 1, "dpo_beta": 0.1, "sft_weight": 0.5}, "neither rpo"),
+    (
+        "dpo",
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]},
+        None,
+        "dpo+sft",
+        {"dpo_weight": 1, "dpo_beta": 0.1, "sft_weight": 0.2},
+        "micro-batch",
+    ),
+    (
+        "dpo",
+        {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+        None,
+        "dpo+eurus+sft",
+        {"dpo_weight": 0.6, "dpo_beta": 0.1, "eurus_weight": 0.2, "eurus_beta": 0.1, "sft_weight": 1},
+        "",
+    ),
+    ("dpo", {"loss_type": ["sigmoid", "bco_pair"]}, None, "eurus", {"beta": 0.1}, ""),
+    (
+        "cpo",
+        {"loss_type": "simpo", "beta": 2.0},
+        None,
+        "simpo+sft",
+        {"simpo_weight": 1, "simpo_beta": 2.0, "simpo_gamma_beta_ratio": 0.25, "sft_weight": 1},
+        "Not SimPO",
+    ),
+    (
+        "cpo",
+        {"loss_type": "alphapo", "beta": 2.5, "alpha": 0.25},
+        None,
+        "alpha_po",
+        {"beta": 2.5, "gamma_beta_ratio": 0.2, "alpha": 0.25},
+        "",
+    ),
+    ("cpo", {"loss_type": "alphapo"}, None, "alpha_po", {"beta": 0.1, "gamma_beta_ratio": 5, "alpha": 0}, "SimPO"),
+    ("cpo", {"loss_type": "hinge", "cpo_alpha": 0}, None, "slic_hf", {"delta": 10, "lambda_ref": 0}, "by 0.1"),
+    ("orpo", {"beta": 0.2}, None, "orpo", {"lambda_or": 0.2}, "Not equal"),
+    ("kto", {"loss_type": "apo_zero_unpaired"}, None, "apo_zero", {"beta": 0.1}, "by 0.5"),
+    ("bco", {}, OLD, "bco_unpaired", {"beta": 0.1}, "pools"),
+    ("sft", {"learning_rate": 1e-5}, None, "sft", {}, "completions"),
+    ("dpo", {}, (0, 20, 0), "dpo", {"beta": 0.1}, "not against 0.20.0"),
+    ("dpo", {"router_aux_loss_coef": 0.01}, None, "dpo", {"beta": 0.1}, "mixture-of-experts"),
+]
+
+
+@pytest.mark.parametrize(("trainer", "config", "version", "method", "values", "note"), TOLD)
+def test_meanings_that_changed_and_traps_are_told(trainer, config, version, method, values, note):
+    found = translate(trainer, config, **({"version": version} if version else {}))
+    assert (found.method, found.hyperparameters) == (method, pytest.approx(values))
+    assert note in " ".join(found.notes)
+    assert bool(note) or not [n for n in found.notes if not n.startswith("Token means")]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config", "version", "message"),
+    [
+        ("ppo", {}, None, "trainer 'ppo': unknown"),
+        ("dpo", {"loss_type": "sigmod"}, None, "Did you mean 'sigmoid'"),
+        ("dpo", {"loss_type": "kto_pair"}, None, "loss_type: 'kto_pair' is unknown"),
+        ("dpo", {"loss_type": "bco_pair"}, None, "Eurus minus DPO"),
+        ("dpo", {"loss_type": ["sigmoid", "bco_pair"], "loss_weights": [1, 2]}, None, "at least its weight"),
+        ("dpo", {"loss_type": ["sigmoid"], "loss_weights": [1, 2]}, None, "as many as loss_type, 1; got 2"),
+        ("dpo", {"loss_type": ["ipo", "ipo"]}, None, "'ipo' twice"),
+        ("dpo", {"loss_type": "aot", "label_smoothing": 0.1}, None, "aot with smoothing has no counterpart"),
+        ("dpo", {"loss_type": "exo_pair"}, None, r"label_noise: must be in \(0, 0.5\); got 0.0"),
+        ("dpo", {"loss_type": "robust", "label_smoothing": 0.7}, None, "label_noise: must be in"),
+        ("dpo", {"loss_type": "ipo", "ld_alpha": 0.5}, None, "with another loss than sigmoid"),
+        ("dpo", {"use_weighting": True, "sync_ref_model": True}, None, "sync_ref_model, use_weighting: together"),
+        ("dpo", {"ld_alpha": 0.5}, OLD, "only the policy's tokens"),
+        ("dpo", {"beta": "a lot"}, None, "beta: must be a number; got 'a lot'"),
+        ("dpo", {"f_divergence_type": "kl"}, None, "f_divergence_type: 'kl' is unknown"),
+        ("cpo", {"loss_type": "ipo"}, None, "has no counterpart"),
+        ("cpo", {"loss_type": "hinge"}, None, "hinge with cpo_alpha 1 has no counterpart"),
+        ("cpo", {"alpha": 0.5}, None, "exponentiates sums"),
+        ("cpo", {"label_smoothing": 0.1}, None, "with smoothing has no counterpart"),
+        ("kto", {"loss_type": "apo_zero_unpaired", "desirable_weight": 2}, None, "with weights has no counterpart"),
+        ("tpo", {"loss_type": "tpo-l"}, None, "loss_type: 'tpo-l' is unknown"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused(trainer, config, version, message):
+    with pytest.raises(ConfigError, match=message):
+        translate(trainer, config, **({"version": version} if version else {}))
+
+
+def test_every_spelling_names_methods_that_are_here():
+    for row in SPELLINGS:
+        assert row.peer and row.version and row.asked
+        if row.ours:
+            assert row in tuple(spellings_of(find(row.ours.split("+")[0])))
+            find(row.ours)
+        else:
+            assert row.note, "says why there is none"
+        assert not row.note or row.note.endswith(".")
+    assert len(set(SPELLINGS)) == len(SPELLINGS)
+
+
+def test_the_table_has_a_row_for_each_spelling():
+    assert table(SPELLINGS).count("\n") == len(SPELLINGS) + 1
+    assert all(line.count("|") == 7 for line in table(SPELLINGS).splitlines())
