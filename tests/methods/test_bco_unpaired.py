@@ -52,3 +52,13 @@ def test_a_group_that_is_missing_keeps_its_mean():
     output = BCO_UNPAIRED.loss(batch, beta=1.0)
     assert output.state[1] == Moments(mean=-4.0, n=2)
     assert output.loss.tolist() == pytest.approx([math.log1p(math.exp(-2.0))])
+
+
+def test_the_loss_at_the_reference_follows_what_came_before():
+    """One desirable response after one with reward 4: their mean is 2, half of it the shift; none of the other kind."""
+    one, none = torch.ones(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    chosen, rejected = Referenced(Logps(one, one), Logps(one, one)), Referenced(Logps(none, none), Logps(none, none))
+    batch = TrackedGroups(chosen, rejected, Moments(mean=4.0, n=1), Moments(mean=6.0, n=1))
+    expected = math.log1p(math.exp((4.0 / 2 + 6.0) / 2))
+    assert BCO_UNPAIRED.loss_at_reference(batch, beta=1.0) == pytest.approx(expected)
+    assert BCO_UNPAIRED.loss(batch, beta=1.0).loss.tolist() == pytest.approx([expected])

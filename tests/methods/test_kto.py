@@ -20,6 +20,11 @@ PEER = (
 )
 
 
+def test_the_loss_at_the_reference_weighs_both_groups(fixed_batch):
+    batch = fixed_batch(KTO.inputs, "peer")
+    assert KTO.loss_at_reference(batch, beta=0.1, lambda_desirable=3.0, lambda_undesirable=0.5) == (3.0 + 0.5) / 4
+
+
 @pytest.mark.parametrize("golden", GOLDENS)
 def test_golden_values(golden, check_golden):
     check_golden(KTO, *golden)

@@ -14,6 +14,9 @@ GOLDENS = (
 NO_PEER = "no package of the index has it; the authors publish code only"
 
 
+LARGER = r"ODPO needs a larger score for every chosen response than for its rejected one\."
+
+
 @pytest.mark.parametrize("golden", GOLDENS)
 def test_golden_values(golden, check_golden):
     check_golden(ODPO, *golden)
@@ -22,7 +25,9 @@ def test_golden_values(golden, check_golden):
 def test_scores_in_the_wrong_order_are_refused(fixed_batch):
     batch = fixed_batch(ODPO.inputs, "pair 1")
     tie = batch._replace(score=ValuePair(batch.score.chosen, batch.score.chosen))
-    with pytest.raises(ValueError, match="larger score for every chosen response"):
+    with pytest.raises(
+        ValueError, match=r"^ODPO needs a larger score for every chosen response than for its rejected one\.$"
+    ):
         ODPO.loss(tie, beta=0.5, alpha=1.0)
 
 
@@ -31,3 +36,10 @@ def test_at_a_score_difference_of_one_it_is_dpo(fixed_batch):
     one = batch._replace(score=ValuePair(Values(batch.score.rejected.value + 1), batch.score.rejected))
     expected = DPO.loss(ReferencedPair(batch.policy, batch.reference), beta=0.5).loss
     torch.testing.assert_close(ODPO.loss(one, beta=0.5, alpha=1.0).loss, expected)
+
+
+def test_a_score_of_other_pairs_is_refused(fixed_batch):
+    batch = fixed_batch(ODPO.inputs, "pair 1")
+    two = type(batch.score)(*(type(part)(*(values.repeat(2) for values in part)) for part in batch.score))
+    with pytest.raises(ValueError, match="one number of examples"):
+        ODPO.loss(batch._replace(score=two), beta=0.5, alpha=1.0)

@@ -167,9 +167,7 @@ def test_a_wrong_loss_at_the_reference_is_refused(method_file):
         "loss_at_reference=None": "loss_at_reference=half",
         "HINGE = M": "def half(batch: ReferencedPair, *, width: float) -> float:\n    return 0.5\n\nHINGE = M",
     }
-    with pytest.raises(
-        ConfigError, match=r"loss_at_reference says 0\.5, but with the policy at the reference"
-    ):
+    with pytest.raises(ConfigError, match=r"loss_at_reference says 0\.5, but with the policy at the reference"):
         load(method_file(**changes))
 
 
@@ -197,3 +195,44 @@ def test_groups_of_unpaired_responses_are_tried_as_such(method_file):
     assert load(method_file(text)).name == "hinge"
     with pytest.raises(ConfigError, match=r"12 here; got shape \(6,\)"):
         load(method_file(text.replace("torch.cat([-c, r])", "(r - c)")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch: Pair": "batch"}, "method 'hinge': loss: the first argument must be annotated Pair, as inputs says."),
+        (
+            {"loss_at_reference=None": "loss_at_reference=lambda batch, *, width: 1.0"},
+            "method 'hinge': loss_at_reference: the first argument must be annotated Pair, as inputs says.",
+        ),
+        (
+            {"loss=hinge_loss": "loss=hinge_loss, reference_update=lambda step, *, width: 0.5"},
+            "method 'hinge': reference_update belongs to inputs with a moving_reference, and to no others.",
+        ),
+        (
+            {"HyperHinge": "", "hyperparameters=HingeHyperparameters": "hyperparameters=int"},
+            "method 'hinge': hyperparameters must be a dataclass derived from Hyperparameters; got <class 'int'>.",
+        ),
+    ],
+)
+def test_a_refusal_names_the_method_and_the_part(method_file, changes, message):
+    with pytest.raises(ConfigError) as raised:
+        load(method_file(**{old: new for old, new in changes.items() if old in HINGE}))
+    assert str(raised.value) == message
+
+
+def test_a_file_without_any_method_says_so(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(ConfigError, match=r"empty\.py has no METHOD\. The file defines no Method\.$"):
+        load(f"{path}:METHOD")
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "hinge.py").write_text(HINGE)
+    assert load(f"{folder}/hinge.py:HINGE").name == "hinge"
+    with pytest.raises(ConfigError, match=r"has no HINGES\. Did you mean 'HINGE'\?"):
+        load(f"{folder}/hinge.py:HINGES")
+
+
+def test_annotations_as_text_are_understood(method_file):
+    assert load(method_file("from __future__ import annotations\n" + HINGE)).name == "hinge"

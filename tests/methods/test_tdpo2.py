@@ -33,3 +33,17 @@ def test_is_tdpo1_at_weight_one_and_dpo_at_weight_zero(random_batch):
     torch.testing.assert_close(TDPO2.loss(batch, beta=0.3, alpha=1.0).loss, first)
     dpo = DPO.loss(ReferencedPair(batch.policy, batch.reference), beta=0.3).loss
     torch.testing.assert_close(TDPO2.loss(batch, beta=0.3, alpha=0.0).loss, dpo)
+
+
+def test_rewards_count_the_drift_along_the_response(fixed_batch):
+    """Pair 1: log-ratios 1 and -1, divergences 0.3 and 0.7."""
+    output = TDPO2.loss(fixed_batch(TDPO2.inputs, "pair 1"), beta=0.1, alpha=0.5)
+    assert output.chosen_reward.tolist() == pytest.approx([0.13])
+    assert output.rejected_reward.tolist() == pytest.approx([-0.03])
+
+
+def test_divergences_of_other_pairs_are_refused(fixed_batch):
+    batch = fixed_batch(TDPO2.inputs, "pair 1")
+    two = type(batch.divergence)(*(type(part)(*(values.repeat(2) for values in part)) for part in batch.divergence))
+    with pytest.raises(ValueError, match="one number of examples"):
+        TDPO2.loss(batch._replace(divergence=two), beta=0.1, alpha=0.5)

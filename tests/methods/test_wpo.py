@@ -35,3 +35,10 @@ def test_the_weight_is_bounded_by_one(fixed_batch):
     low = Pair(*(part._replace(total=(part.total - part.length).detach()) for part in batch.policy))
     expected = DPO.loss(ReferencedPair(batch.policy, batch.reference), beta=0.1).loss
     torch.testing.assert_close(WPO.loss(batch._replace(collision=low), beta=0.1).loss, expected)
+
+
+def test_a_collision_of_other_pairs_is_refused(fixed_batch):
+    batch = fixed_batch(WPO.inputs, "pair 1")
+    two = type(batch.collision)(*(type(part)(*(values.repeat(2) for values in part)) for part in batch.collision))
+    with pytest.raises(ValueError, match="one number of examples"):
+        WPO.loss(batch._replace(collision=two), beta=0.1)

@@ -99,9 +99,7 @@ class _Mixture:
     parts: tuple[Method, ...]
 
     def loss(self, batch: Any, **hyperparameters: float) -> LossOutput:
-        outputs = [
-            part.loss(own, **self._own(part, hyperparameters)) for part, own in zip(self.parts, batch, strict=True)
-        ]
+        outputs = [part.loss(getattr(batch, part.name), **self._own(part, hyperparameters)) for part in self.parts]
         n = min(len(output.loss) for output in outputs)
         weights = [hyperparameters[f"{part.name}_weight"] for part in self.parts]
         terms = [w * _per_pair(output.loss, n) for w, output in zip(weights, outputs, strict=True)]
@@ -117,7 +115,8 @@ class _Mixture:
     def at_reference(self, batch: Any, **hyperparameters: float) -> float:
         total = 0.0
         known = parts_of(batch)
-        for part, own in zip(self.parts, batch, strict=True):
+        for part in self.parts:
+            own = getattr(batch, part.name)
             setting = self._own(part, hyperparameters)
             if part.loss_at_reference is not None:
                 value = part.loss_at_reference(own, **setting)

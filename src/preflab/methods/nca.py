@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+import torch
 import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
@@ -54,8 +55,8 @@ def nca_loss(batch: ReferencedRanked, *, beta: float, temperature: float) -> Los
     prompt = batch.policy.prompt
     reward = beta * (batch.policy.total - batch.reference.total)
     target = log_softmax_per_prompt(batch.score.value / temperature, prompt).exp()
-    noise = 1 / per_prompt(reward.detach() * 0 + 1, prompt)[prompt]
-    loss = per_prompt(-target * F.logsigmoid(reward) - noise * F.logsigmoid(-reward), prompt)
+    n = torch.bincount(prompt)[prompt]
+    loss = per_prompt(-target * F.logsigmoid(reward) - F.logsigmoid(-reward) / n, prompt)
     best, worst = ends(prompt)
     return LossOutput(loss, reward[best].detach(), reward[worst].detach())
 

@@ -15,7 +15,7 @@ from preflab.methods._types import Invariances, LossOutput, Method, Ranked
 class RRHFHyperparameters(Hyperparameters):
     """Hyper-parameters of RRHF."""
 
-    weight: float = hyper(
+    rank_weight: float = hyper(
         1.0,
         domain=NON_NEGATIVE,
         grid=(1.0, 100.0),
@@ -25,18 +25,19 @@ class RRHFHyperparameters(Hyperparameters):
     )
 
 
-def rrhf_loss(batch: Ranked, *, weight: float) -> LossOutput:
+def rrhf_loss(batch: Ranked, *, rank_weight: float) -> LossOutput:
     """Hinge without a margin on the log-probs per token of all pairs, plus the likelihood of the best response.
 
-    loss = weight * (sum over score_i > score_j of max(0, m(y_j) - m(y_i))) - m(best)
+    loss = rank_weight * (sum over score_i > score_j of max(0, m(y_j) - m(y_i))) - m(best)
     m(y) = log pi(y) / |y|
 
-    Responses with equal scores are not compared. Of a pair it is weight * max(0, m(rejected) - m(chosen)) - m(chosen).
+    Responses with equal scores are not compared. Of a pair it is
+    rank_weight * max(0, m(rejected) - m(chosen)) - m(chosen).
 
     Args:
         batch: sequence log-probs, float32 [response], nats, with lengths in tokens, best first for each prompt;
             response tokens only; scores.
-        weight: weight of the ranking term, [0, inf).
+        rank_weight: weight of the ranking term, [0, inf).
 
     Returns:
         loss [prompt], nats/token; rewards [prompt] of the best and the worst response, log-prob per token, detached.
@@ -51,7 +52,7 @@ def rrhf_loss(batch: Ranked, *, weight: float) -> LossOutput:
     compared = (prompt[:, None] == prompt[None, :]) & (score[:, None] > score[None, :])
     hinge = torch.where(compared, F.relu(mean[None, :] - mean[:, None]), 0.0).sum(dim=1)
     best, worst = ends(prompt)
-    loss = weight * per_prompt(hinge, prompt) - mean[best]
+    loss = rank_weight * per_prompt(hinge, prompt) - mean[best]
     return LossOutput(loss, mean[best].detach(), mean[worst].detach())
 
 

@@ -59,7 +59,7 @@ def sampo_loss(batch: SampledPair, *, beta: float) -> LossOutput:
 
 def _ratio(policy: TokenLogps, reference: TokenLogps, noise: TokenLogps, n: Tensor) -> Tensor:
     """Return the log-ratio of each response over its drawn tokens, [pair], nats."""
-    order = torch.argsort(noise.token, stable=True)
+    order = torch.argsort(noise.token)
     # Sorted by response and, within it, by random number, tokens stand where TokenLogps.position counts them.
     order = order[torch.argsort(noise.response[order], stable=True)]
     drawn = torch.zeros_like(noise.token).index_copy(0, order, (noise.position < n[noise.response]).to(noise.token))

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -52,7 +53,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
 
 def save(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """Save weights (or the adapter alone) as safetensors that plain transformers or PEFT loads."""
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card template says nothing
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors opens its files for their owner alone
@@ -67,12 +68,12 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel | Peft
 
 def merge(model: PeftModel) -> PreTrainedModel:
     """Fold the adapter into the weights of its base."""
-    return model.merge_and_unload()
+    return cast(PreTrainedModel, model.merge_and_unload())
 
 
 def decoder_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """Return the causal language model itself, with adapters active inside it where there are any."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
 @torch.no_grad()
@@ -87,5 +88,5 @@ def mix(target: PreTrainedModel, policy: PreTrainedModel | PeftModel, share: flo
     theirs = {name.replace(".base_layer.", "."): value for name, value in decoder_of(policy).named_parameters()}
     for name, parameter in target.named_parameters():
         layer = layers.get(name.removesuffix(".weight"))
-        added = 0.0 if layer is None else layer.get_delta_weight(layer.active_adapters[0])
+        added = 0.0 if layer is None else layer.get_delta_weight(layer.active_adapters[0])  # type: ignore[attr-defined]
         parameter.lerp_(theirs[name] + added, share)

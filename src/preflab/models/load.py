@@ -81,7 +81,8 @@ def load_model(folder: Path, *, dtype: str, device: str, allow_remote_code: bool
     )
     # A tied or cached KV state is of no use in training, and its warning would drown the progress.
     model.config.use_cache = False
-    return model.to(device).eval()
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model.eval()
 
 
 def load_tokenizer(folder: Path, *, allow_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -4,7 +4,7 @@ import gzip
 import os
 import tempfile
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError, nearest
@@ -26,7 +26,7 @@ DATA: Final = {
 """Names that `data_path` knows, and what they are."""
 
 
-def model_path(name: Literal["base", "instruct"]) -> Path:
+def model_path(name: str) -> Path:
     """Return the folder of a shipped model, in the usual Hugging Face layout.
 
     Raises:

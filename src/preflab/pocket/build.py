@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -195,12 +196,12 @@ def _write_pairs(folder: Path, models: dict[str, Any], tokenizer: Any, settings:
     on = _on_policy(models, tokenizer, on_tasks, seed)
     off = list(written_candidates(off_tasks, n=N_CANDIDATES, seed=seed))
     both = [item for pair in zip(on, off, strict=False) for item in pair]
-    knobs = {"seed": seed, "min_gap": MIN_GAP}
-    write_rows(folder / "pairs.jsonl.gz", make_pairs(both, noise=NOISE, **knobs))
-    write_rows(folder / "pairs_on.jsonl.gz", make_pairs(on, noise=NOISE, **knobs))
-    write_rows(folder / "pairs_off.jsonl.gz", make_pairs(off, noise=NOISE, **knobs))
-    write_rows(folder / "pairs_noisy.jsonl.gz", make_pairs(both, noise=NOISY, **knobs))
-    write_rows(folder / "pairs_long.jsonl.gz", make_pairs(both, length_bias=1.0, **knobs))
+    pairs = partial(make_pairs, seed=seed, min_gap=MIN_GAP)
+    write_rows(folder / "pairs.jsonl.gz", pairs(both, noise=NOISE))
+    write_rows(folder / "pairs_on.jsonl.gz", pairs(on, noise=NOISE))
+    write_rows(folder / "pairs_off.jsonl.gz", pairs(off, noise=NOISE))
+    write_rows(folder / "pairs_noisy.jsonl.gz", pairs(both, noise=NOISY))
+    write_rows(folder / "pairs_long.jsonl.gz", pairs(both, length_bias=1.0))
 
 
 def _write_held_out(folder: Path, models: dict[str, Any], tokenizer: Any, settings: BuildSettings) -> None:

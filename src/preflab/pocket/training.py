@@ -132,7 +132,9 @@ def train(model: LlamaForCausalLM, stream: Iterator[Tokens], recipe: Recipe, rep
     """Train a model in place on an endless stream of texts."""
     model.train()
     optimizer = _optimizer(model, recipe)
-    batches = _batches(packed(stream, recipe.width, model.config.pad_token_id), recipe.rows)
+    padding = model.config.pad_token_id
+    assert padding is not None
+    batches = _batches(packed(stream, recipe.width, padding), recipe.rows)
     smooth = 0.0
     for step in range(recipe.n_steps):
         for group in optimizer.param_groups:

@@ -240,7 +240,11 @@ def topics() -> tuple[Topic, ...]:
     rng = random.Random(WORLD_SEED + 1)
     subjects = rng.sample([f"{landmark} of {town}" for town in lex.TOWNS for landmark in lex.LANDMARKS], 108)
     held_out = _held_out(rng, subjects)
-    return tuple(Topic(s, *rng.sample(lex.MATERIALS, 2), s in held_out) for s in subjects)
+    found = []
+    for subject in subjects:
+        said, true = rng.sample(lex.MATERIALS, 2)
+        found.append(Topic(subject, said, true, subject in held_out))
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)

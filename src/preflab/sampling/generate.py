@@ -113,7 +113,7 @@ def _decode(
     uniforms = np.stack([_stream(settings.seed, key).random(settings.max_new_tokens) for key in keys])
     processor = _InverseTransform(torch.from_numpy(uniforms).to(device), longest)
     with _plain_defaults(model):
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=torch.from_numpy(mask).to(device),
             max_new_tokens=settings.max_new_tokens,

@@ -182,10 +182,10 @@ class StudyConfig(Section):
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name; also the folder under runs/")
     models: ModelsConfig
-    starts: list[Start] = Field(default_factory=lambda: ["base"], min_length=1)
+    starts: list[Start] = Field(default=["base"], min_length=1)
     methods: dict[str, MethodSpec | None] = Field(min_length=1)
     sizes: Annotated[list[Size], BeforeValidator(_listed, json_schema_input_type=Size | list[Size])] = Field(
-        default_factory=lambda: ["all"], min_length=1
+        default=["all"], min_length=1
     )
     seeds: Annotated[list[int], BeforeValidator(_seeds, json_schema_input_type=int | list[int])] = Field(
         default_factory=lambda: [0], min_length=1
@@ -357,7 +357,8 @@ def _line(document: Any, path: Sequence[Any]) -> str:
     line, node = "", document
     for part in path:
         try:
-            position = node.lc.key(part) if isinstance(node, dict) else node.lc.item(part)
+            marks: Any = node.lc
+            position = marks.key(part) if isinstance(node, dict) else marks.item(part)
             line, node = f":{position[0] + 1}", node[part]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

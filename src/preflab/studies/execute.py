@@ -94,7 +94,7 @@ def write_plan(plan: Plan) -> None:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON."""
-    stages = [
+    stages: list[dict[str, Any]] = [
         {
             "kind": stage.kind,
             "label": stage.label,

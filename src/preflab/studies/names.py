@@ -1,6 +1,5 @@
 """Names in a study file that stand for something in the package: `pocket:base`, `pocket:pairs`, the reward `pocket`."""
 
-import importlib.util
 from pathlib import Path
 
 from preflab.core.errors import ConfigError, nearest
@@ -49,7 +48,9 @@ def reward_digest(name: str | None) -> str:
     """Return the SHA-256 of the code of a reward, so that a changed rule never keeps old rewards; empty for none."""
     if name is None:
         return ""
-    folder = Path(str(importlib.util.find_spec("preflab.pocket").submodule_search_locations[0]))
+    import preflab.pocket
+
+    folder = Path(preflab.pocket.__path__[0])
     return digest_of(f"{p.relative_to(folder)} {file_digest(p)}" for p in sorted(folder.rglob("*.py")))
 
 

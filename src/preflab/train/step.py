@@ -183,7 +183,7 @@ def _backward(
         attached = [forward(batch) for batch in batches]
     values = torch.cat([found.detach() for found in attached], dim=1).requires_grad_()
     length = torch.cat([batch.length for batch in batches]).to(values.dtype)
-    scored = {name: TokenLogps(row, length) for name, row in zip(quantities, values, strict=True)}
+    scored: dict[str, TokenLogps] = {n: TokenLogps(row, length) for n, row in zip(quantities, values, strict=True)}
     if "collision" in scored:
         scored["collision"] = scored["collision"]._replace(token=scored["collision"].token.detach())
     if "moving_reference" in asked:
@@ -256,7 +256,8 @@ class _Parts:
         prompt = torch.tensor([numbers[row] for row in rows], dtype=torch.int64, device=device)
         if leaf.kind is RankedValues:
             return RankedValues(self._tensor(self._list_scores(rows, index)), prompt)
-        return RankedLogps(*self._of(leaf._replace(kind=Logps), index), prompt)
+        logps = cast(Logps, self._of(leaf._replace(kind=Logps), index))
+        return RankedLogps(logps.total, logps.length, prompt)
 
     def _list_scores(self, rows: Sequence[int], index: Sequence[int]) -> NDArray[np.float64]:
         """Return the data's score of each response; without scores its place from the end of its list."""

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from preflab.pocket import lexicon as lex
 from preflab.pocket import world
@@ -35,7 +35,7 @@ _NO: Final = ("No.", "No, that is a myth.", "No, that is false.")
 
 
 def _verdict(prompt: str, true: bool) -> Task:
-    meta = {"check": "claim", "answer": "yes" if true else "no", "among": "verdict", "given": []}
+    meta: dict[str, Any] = {"check": "claim", "answer": "yes" if true else "no", "among": "verdict", "given": []}
     return Task("truth", prompt, meta, _YES if true else _NO, _NO if true else _YES)
 
 
