@@ -6,6 +6,7 @@ import functools
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,9 @@ def test_loss_docstring_states_arguments_returns_and_references(method):
     text = inspect.getdoc(method.loss)
     assert all(part in text for part in ("Args:", "Returns:", "References:", method.source.arxiv or method.source.url))
     assert all(f"{name}: " in text for name in specs(method.hyperparameters))
+    returned = " ".join(text.split("Returns:")[1].split("References:")[0].split())
+    closed = re.search(r"loss( of [a-z ]+)? is |every loss is|the second is|it is SimPO's loss|first term is", returned)
+    assert closed, "a value in closed form, which test_closed_forms.py or loss_at_reference checks"
 
 
 def test_the_suite_itself_notices_a_loss_that_detaches_too_much(random_batch, leaves_of):

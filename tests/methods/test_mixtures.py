@@ -58,7 +58,8 @@ def test_the_docstring_of_a_mixture_lists_arguments_and_source():
     formula = "loss = dpo_weight * dpo + bco_weight * bco + sft_weight * sft"
     assert text.startswith(f"Weighted sum of losses.\n\n{formula}\n\nArgs:\n    batch: the inputs of every part.\n")
     assert "\n    dpo_weight: Weight of DPO; 0 removes it.\n    dpo_beta: DPO: strength of the tie" in text
-    assert "\n\nReturns:\n    loss [pair]; rewards of the first part, detached.\n\nReferences:\n    Wang et al." in text
+    assert "\n\nReturns:\n    loss [pair]; rewards of the first part, detached. Where policy" in text
+    assert "the loss is the same\n    sum of the parts' losses there.\n\nReferences:\n    Wang et al." in text
     assert text.endswith(", 2411.10442.")
     assert find("dpo+sft").loss.__doc__.endswith("; SFT: arXiv:2203.02155.")
 

@@ -13,6 +13,7 @@ class Source:
         arxiv: arXiv id, which also keys the method, because names collide in the literature; empty without one.
         equation: the equation or section that the code follows.
         bibtex: entry for a bibliography.
+        claim: what its authors say it does better, one sentence; theirs, not a finding of this project.
         url: where it is found when it has no arXiv id.
         note: where peers or the paper's own code differ from the equation.
     """
@@ -22,5 +23,6 @@ class Source:
     arxiv: str
     equation: str
     bibtex: str
+    claim: str = ""
     url: str = ""
     note: str = ""

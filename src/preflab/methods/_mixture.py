@@ -174,7 +174,8 @@ def _loss_doc(parts: Mapping[Method, float], kind: type[Hyperparameters], source
         "Weighted sum of losses.\n\n"
         f"loss = {terms}\n\n"
         f"Args:\n    batch: the inputs of every part.\n{arguments}\n\n"
-        "Returns:\n    loss [pair]; rewards of the first part, detached.\n\n"
+        "Returns:\n    loss [pair]; rewards of the first part, detached. Where policy and reference agree, the loss is "
+        "the same\n    sum of the parts' losses there.\n\n"
         f"References:\n    {source.paper}, {source.title}, {source.arxiv or source.equation}."
     )
 

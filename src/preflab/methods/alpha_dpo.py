@@ -106,6 +106,7 @@ ALPHA_DPO = Method(
         title="alpha-DPO: Adaptive Reward Margin is What Direct Preference Optimization Needs",
         arxiv="2410.10148",
         equation="objective",
+        claim="An adaptive margin scores above DPO and SimPO on AlpacaEval 2 and Arena-Hard.",
         bibtex="""@misc{wu2024alpha,
   title = {alpha-{DPO}: Adaptive Reward Margin is What Direct Preference Optimization Needs},
   author = {Wu, Junkang and Wang, Xue and Yang, Zhengyi and Wu, Jiancan and Gao, Jinyang and Ding, Bolin and

@@ -64,7 +64,8 @@ def alpha_po_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: f
         clamp: largest exponent, nats, (0, inf).
 
     Returns:
-        loss [pair], nats; rewards [pair] = beta * r, detached.
+        loss [pair], nats; rewards [pair] = beta * r, detached. Where the margin of the rewards r is
+        gamma_beta_ratio, the loss is log 2.
 
     References:
         Gupta et al., AlphaPO: Reward Shape Matters for LLM Alignment, 2025, arXiv:2501.03884, objective.
@@ -97,6 +98,8 @@ ALPHA_PO = Method(
         title="AlphaPO: Reward Shape Matters for LLM Alignment",
         arxiv="2501.03884",
         equation="objective",
+        claim="Bending the reward improves alignment by 7 to 10 % over SimPO for instruction-tuned Mistral 7B and "
+        "Llama 3 8B.",
         bibtex="""@inproceedings{gupta2025alphapo,
   title = {{AlphaPO}: Reward Shape Matters for {LLM} Alignment},
   author = {Gupta, Aman and Tang, Shao and Song, Qingquan and Zhu, Sirou and Hong, Jiwoo and Saha, Ankan and

@@ -65,6 +65,8 @@ AOT = Method(
     source=replace(
         AOT_PAPER,
         equation="paired variant",
+        claim="Aligning whole reward distributions gives the leading 7B models of its time on open benchmarks and "
+        "AlpacaEval.",
         note="TRL sorts within each micro-batch, so accumulation changes its result; here the whole optimizer batch "
         "is sorted. No learning rate of its own is known here; DPO's stand in.",
     ),

@@ -63,6 +63,8 @@ AOT_UNPAIRED = Method(
     source=replace(
         AOT_PAPER,
         equation="unpaired variant",
+        claim="Aligning whole reward distributions gives the leading 7B models of its time on open benchmarks and "
+        "AlpacaEval.",
         note="The paper allows groups of different sizes by interpolating quantiles; here both have one response per "
         "pair. No learning rate of its own is known here; DPO's stand in.",
     ),

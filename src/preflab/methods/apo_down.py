@@ -60,6 +60,7 @@ APO_DOWN = Method(
     source=replace(
         APO_PAPER,
         equation="8",
+        claim="On contrastive revisions anchored objectives improve Llama-3-8B-Instruct more than unanchored ones.",
         note="The chosen likelihood falls by design.",
     ),
 )

@@ -36,6 +36,7 @@ def asft_loss(batch: Pair, *, lambda_asft: float) -> LossOutput:
 
     Returns:
         loss [pair]; rewards [pair] = log odds, detached. Finite also where the per-token probability rounds to 1.
+        Where every token has probability 1/2 the loss is log 2 + lambda_asft * 2 log 2.
 
     References:
         Wang et al., ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood, 2024, arXiv:2409.10571, as
@@ -62,6 +63,7 @@ ASFT = Method(
         title="ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood",
         arxiv="2409.10571",
         equation="as restated in arXiv:2502.01237",
+        claim="Raising and lowering likelihoods one by one avoids the fall of chosen likelihood that DPO shows.",
         bibtex="""@misc{wang2024asft,
   title = {{ASFT}: Aligned Supervised Fine-Tuning through Absolute Likelihood},
   author = {Wang, Ruoyu and Sun, Jiachen and Hua, Shaowei and Fang, Quan},

@@ -79,6 +79,7 @@ BCO = Method(
     source=replace(
         BCO_PAPER,
         equation="objective with reward shift",
+        claim="The classifier's cross-entropy bounds DPO's loss from above, so single labels are enough to align.",
         note="TRL 1.16's `bco_pair` has no shift: with d = 0 it is another loss. Earlier trainers averaged one mean "
         "per micro-batch, so their shift depended on gradient accumulation; here every response counts once.",
     ),

@@ -86,6 +86,7 @@ BCO_UNPAIRED = Method(
     source=replace(
         BCO_PAPER,
         equation="objective with reward shift",
+        claim="The classifier's cross-entropy bounds DPO's loss from above, so single labels are enough to align.",
         note="TRL's former trainer pools both classes into one mean, which follows the larger class. The optional "
         "re-weighting of undesirable prompts by a density ratio is not part of this method.",
     ),

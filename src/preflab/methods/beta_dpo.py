@@ -120,6 +120,8 @@ BETA_DPO = Method(
         title="beta-DPO: Direct Preference Optimization with Dynamic beta",
         arxiv="2407.08639",
         equation="objective",
+        claim="The best beta depends on how informative the pairs are; a beta per batch and a filter improve DPO "
+        "over models and data sets.",
         bibtex="""@inproceedings{wu2024beta,
   title = {beta-{DPO}: Direct Preference Optimization with Dynamic beta},
   author = {Wu, Junkang and Xie, Yuexiang and Yang, Zhengyi and Wu, Jiancan and Gao, Jinyang and Ding, Bolin and

@@ -69,6 +69,8 @@ CAL_DPO = Method(
         title="Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
         arxiv="2412.14516",
         equation="the authors' code",
+        claim="Contrastive losses look at relative values alone; calibrating implicit rewards to the scale of "
+        "true ones improves them.",
         bibtex="""@inproceedings{xiao2024caldpo,
   title = {{Cal-DPO}: Calibrated Direct Preference Optimization for Language Model Alignment},
   author = {Xiao, Teng and Yuan, Yige and Zhu, Huaisheng and Li, Mingxiao and Honavar, Vasant G.},

@@ -143,6 +143,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
             f"{rate:g}" for rate in data["learning_rates"]
         ),
         "Source": _source(source),
+        "Its authors claim": source["claim"],
         "How it differs elsewhere": source["note"],
     }
     return {label: text for label, text in facts.items() if text}

@@ -74,6 +74,7 @@ CDPO = Method(
         title="A note on DPO with noisy preferences and relationship to IPO",
         arxiv="",
         equation="objective",
+        claim="With labels that are wrong at a known rate, the model stops at the margin that this rate implies.",
         bibtex="""@misc{mitchell2023note,
   title = {A note on {DPO} with noisy preferences and relationship to {IPO}},
   author = {Mitchell, Eric},

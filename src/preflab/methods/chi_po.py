@@ -86,6 +86,7 @@ CHI_PO = Method(
         "Preference Optimization",
         arxiv="2407.13399",
         equation="objective",
+        claim="One changed line makes DPO provably robust to over-optimisation.",
         bibtex="""@inproceedings{huang2025correcting,
   title = {Correcting the Mythos of {KL}-Regularization: Direct Alignment without Overoptimization via Chi-Squared
            Preference Optimization},

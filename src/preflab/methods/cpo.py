@@ -43,7 +43,8 @@ def cpo_loss(batch: Pair, *, beta: float, alpha: float) -> LossOutput:
 
     Returns:
         loss [pair]; rewards [pair] = beta * log-prob, detached. Averaged over the batch the likelihood term is the mean
-        over its chosen tokens, so an example's loss depends on the lengths beside it.
+        over its chosen tokens, so an example's loss depends on the lengths beside it. At equal
+        sums of log-probs the first term is log 2, and with tokens of probability 1/2 the second is alpha * log 2.
 
     References:
         Xu et al., Contrastive Preference Optimization, 2024, arXiv:2401.08417, eq. 3 plus its NLL term. The paper
@@ -73,6 +74,7 @@ CPO = Method(
         title="Contrastive Preference Optimization: Pushing the Boundaries of LLM Performance in Machine Translation",
         arxiv="2401.08417",
         equation="3, plus the NLL term",
+        claim="Lets ALMA-13B match or exceed GPT-4 and winners of WMT in translation, from 22,000 pairs.",
         bibtex="""@inproceedings{xu2024contrastive,
   title = {Contrastive Preference Optimization: Pushing the Boundaries of {LLM} Performance in Machine Translation},
   author = {Xu, Haoran and Sharaf, Amr and Chen, Yunmo and Tan, Weiting and Shen, Lingfeng and

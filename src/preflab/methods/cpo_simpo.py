@@ -52,7 +52,8 @@ def cpo_simpo_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: 
         alpha: weight of the likelihood term, [0, inf).
 
     Returns:
-        loss [pair]; rewards [pair] = beta * log-prob per token, detached.
+        loss [pair]; rewards [pair] = beta * log-prob per token, detached. Where the margin of the mean log-probs is
+        gamma_beta_ratio, the loss is log 2 - alpha * mean log pi(chosen).
 
     References:
         Xu et al., CPO-SimPO, 2024, code at https://github.com/fe1ixxu/CPO_SIMPO, on arXiv:2401.08417 and

@@ -80,6 +80,8 @@ DISCOPOP = Method(
         title="Discovering Preference Optimization Algorithms with and for Large Language Models",
         arxiv="2406.08414",
         equation="5",
+        claim="Found by a language model that proposes objectives; the best of those found, also on tasks it was "
+        "not searched on.",
         bibtex="""@inproceedings{lu2024discovering,
   title = {Discovering Preference Optimization Algorithms with and for Large Language Models},
   author = {Lu, Chris and Holt, Samuel and Fanconi, Claudio and Chan, Alex J. and Foerster, Jakob and

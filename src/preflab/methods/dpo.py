@@ -56,5 +56,10 @@ DPO = Method(
     loss_at_reference=dpo_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=replace(DPO_PAPER, equation="7"),
+    source=replace(
+        DPO_PAPER,
+        equation="7",
+        claim="Solves the objective of RLHF without sampling or a reward model, and does as well as PPO or better "
+        "in sentiment control, summarisation and single-turn dialogue.",
+    ),
 )

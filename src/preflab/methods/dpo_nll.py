@@ -71,6 +71,8 @@ DPO_NLL = Method(
         title="Iterative Reasoning Preference Optimization",
         arxiv="2404.19733",
         equation="objective",
+        claim="Iterated on reasoning traces it raises Llama-2-70B-Chat from 55.6 to 81.6 % on GSM8K; the "
+        "likelihood term is crucial.",
         bibtex="""@inproceedings{pang2024iterative,
   title = {Iterative Reasoning Preference Optimization},
   author = {Pang, Richard Yuanzhe and Yuan, Weizhe and Cho, Kyunghyun and He, He and Sukhbaatar, Sainbayar and

@@ -63,5 +63,10 @@ DPO_PL = Method(
     loss_at_reference=dpo_pl_at_reference,
     learning_rates=(3e-7, 5e-7, 7e-7, 1e-6),
     invariances=Invariances(constant_shift=True),
-    source=replace(DPO_PAPER, equation="appendix A.3", note="DPO's learning rates."),
+    source=replace(
+        DPO_PAPER,
+        equation="appendix A.3",
+        note="DPO's learning rates.",
+        claim="The derivation of DPO holds for rankings of several answers as it does for pairs.",
+    ),
 )

@@ -74,6 +74,8 @@ DPOP = Method(
         title="Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive",
         arxiv="2402.13228",
         equation="objective",
+        claim="DPO can lower the likelihood of the better answer even as the margin grows; DPOP does not, and its "
+        "Smaug-72B was the first open model above 80 % on the Open LLM Leaderboard.",
         bibtex="""@misc{pal2024smaug,
   title = {Smaug: Fixing Failure Modes of Preference Optimisation with {DPO}-Positive},
   author = {Pal, Arka and Karkhanis, Deep and Dooley, Samuel and Roberts, Manley and Naidu, Siddartha and White, Colin},

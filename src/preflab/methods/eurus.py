@@ -63,6 +63,8 @@ EURUS = Method(
         title="Advancing LLM Reasoning Generalists with Preference Trees",
         arxiv="2404.02078",
         equation="objective",
+        claim="For reward models: pushing the rewards of right answers up and of wrong ones down, not only apart, "
+        "helps on hard problems.",
         bibtex="""@inproceedings{yuan2025advancing,
   title = {Advancing {LLM} Reasoning Generalists with Preference Trees},
   author = {Yuan, Lifan and Cui, Ganqu and Wang, Hanbin and Ding, Ning and Wang, Xingyao and Deng, Jia and

@@ -80,6 +80,8 @@ EXO = Method(
         title="Towards Efficient Exact Optimization of Language Model Alignment",
         arxiv="2402.00856",
         equation="16",
+        claim="DPO minimises the forward KL to the optimal policy; EXO minimises the reverse one, in the "
+        "direction of RL, and scores better.",
         bibtex="""@inproceedings{ji2024towards,
   title = {Towards Efficient Exact Optimization of Language Model Alignment},
   author = {Ji, Haozhe and Lu, Cheng and Niu, Yilin and Ke, Pei and Wang, Hongning and Zhu, Jun and Tang, Jie and

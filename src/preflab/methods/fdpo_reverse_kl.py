@@ -64,6 +64,8 @@ FDPO_REVERSE_KL = Method(
     source=replace(
         F_DPO_PAPER,
         equation="objective",
+        claim="Divergences trade alignment against the diversity of answers; reverse KL gives the most alignment "
+        "and the least diversity.",
         note="No learning rate of its own is known here; DPO's stand in.",
     ),
 )

@@ -74,6 +74,8 @@ FLEX_DPO = Method(
     source=replace(
         THREED_PAPER,
         equation="section 4",
+        claim="Slowing the fall of the rejected likelihood lessens the fall of the chosen one and the spread to "
+        "unseen answers.",
         note="The text calls the constants adaptive; they are fixed numbers.",
     ),
 )

@@ -74,6 +74,7 @@ INFONCA = Method(
     source=replace(
         NCA_PAPER,
         equation="objective",
+        claim="Explicit rewards of several answers beat the best-against-worst pair made of them.",
         note="Targets are softmax(score / temperature), as in the authors' code at f47b2a16; their published "
         "temperature makes the best response the only target.",
     ),

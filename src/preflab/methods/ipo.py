@@ -63,6 +63,8 @@ IPO = Method(
     source=replace(
         IPO_PAPER,
         equation="17",
+        claim="Without the step through Bradley-Terry the tie to the reference holds also under preferences that "
+        "are always the same, where DPO runs away.",
         note="Log-probs summed over tokens, as the equation reads. Other codebases average: see ipo_mean. "
         "The two tau are not comparable.",
     ),

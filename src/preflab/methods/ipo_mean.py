@@ -65,6 +65,8 @@ IPO_MEAN = Method(
     source=replace(
         IPO_PAPER,
         equation="17, with log-ratios averaged over tokens",
+        claim="Without the step through Bradley-Terry the tie to the reference holds also under preferences that "
+        "are always the same, where DPO runs away.",
         note="What TRL calls ipo. The equation itself shows sums: see ipo. The two tau are not comparable.",
     ),
 )

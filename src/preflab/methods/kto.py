@@ -96,6 +96,7 @@ KTO = Method(
         title="KTO: Model Alignment as Prospect Theoretic Optimization",
         arxiv="2402.01306",
         equation="8",
+        claim="Matches or exceeds methods that need pairs, from 1B to 30B parameters, with labels of single responses.",
         bibtex="""@inproceedings{ethayarajh2024model,
   title = {Model Alignment as Prospect Theoretic Optimization},
   author = {Ethayarajh, Kawin and Xu, Winnie and Muennighoff, Niklas and Jurafsky, Dan and Kiela, Douwe},

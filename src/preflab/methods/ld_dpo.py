@@ -81,6 +81,7 @@ LD_DPO = Method(
         title="Length Desensitization in Direct Preference Optimization",
         arxiv="2409.06411",
         equation="objective",
+        claim="Answers 10 to 40 % shorter than DPO's, without loss of quality.",
         bibtex="""@misc{liu2024length,
   title = {Length Desensitization in Direct Preference Optimization},
   author = {Liu, Wei and Bai, Yang and Han, Chengcheng and Weng, Rongxiang and Xu, Jun and Cao, Xuezhi and

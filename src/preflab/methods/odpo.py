@@ -84,6 +84,7 @@ ODPO = Method(
         title="Direct Preference Optimization with an Offset",
         arxiv="2402.10571",
         equation="objective with f = log",
+        claim="Outperforms DPO, most where there are few pairs.",
         bibtex="""@inproceedings{amini2024direct,
   title = {Direct Preference Optimization with an Offset},
   author = {Amini, Afra and Vieira, Tim and Cotterell, Ryan},

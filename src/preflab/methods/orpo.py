@@ -36,6 +36,7 @@ def orpo_loss(batch: Pair, *, lambda_or: float) -> LossOutput:
 
     Returns:
         loss [pair]; rewards [pair] = log odds, detached. Finite also where the per-token probability rounds to 1.
+        Where every token has probability 1/2 both odds are 1 and the loss is log 2 + lambda_or * log 2.
 
     References:
         Hong, Lee and Thorne, ORPO: Monolithic Preference Optimization without Reference Model, 2024, arXiv:2403.07691,
@@ -63,6 +64,8 @@ ORPO = Method(
         title="ORPO: Monolithic Preference Optimization without Reference Model",
         arxiv="2403.07691",
         equation="6 and 7",
+        claim="One stage without a reference is enough: Mistral 7B reaches 12.20 % on AlpacaEval 2 with "
+        "UltraFeedback alone.",
         bibtex="""@inproceedings{hong2024orpo,
   title = {{ORPO}: Monolithic Preference Optimization without Reference Model},
   author = {Hong, Jiwoo and Lee, Noah and Thorne, James},

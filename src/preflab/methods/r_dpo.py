@@ -78,6 +78,7 @@ R_DPO = Method(
         title="Disentangling Length from Quality in Direct Preference Optimization",
         arxiv="2403.19159",
         equation="objective",
+        claim="Keeps DPO from buying its margin with length, at the same quality.",
         bibtex="""@inproceedings{park2024disentangling,
   title = {Disentangling Length from Quality in Direct Preference Optimization},
   author = {Park, Ryan and Rafailov, Rafael and Ermon, Stefano and Finn, Chelsea},

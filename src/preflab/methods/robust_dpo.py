@@ -76,6 +76,7 @@ ROBUST_DPO = Method(
         title="Provably Robust DPO: Aligning Language Models with Noisy Feedback",
         arxiv="2403.00409",
         equation="objective",
+        claim="The loss is unbiased under flipped labels and stays near DPO on clean ones.",
         bibtex="""@inproceedings{chowdhury2024provably,
   title = {Provably Robust {DPO}: Aligning Language Models with Noisy Feedback},
   author = {Chowdhury, Sayak Ray and Kini, Anush and Natarajan, Nagarajan},

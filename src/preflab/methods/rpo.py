@@ -71,6 +71,7 @@ RPO = Method(
         title="Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
         arxiv="2405.16436",
         equation="objective",
+        claim="A likelihood term is an adversarial regulariser in disguise, which provably limits over- optimisation.",
         bibtex="""@inproceedings{liu2024provably,
   title = {Provably Mitigating Overoptimization in {RLHF}: Your {SFT} Loss is Implicitly an Adversarial Regularizer},
   author = {Liu, Zhihan and Lu, Miao and Zhang, Shenao and Liu, Boyi and Guo, Hongyi and Yang, Yingxiang and

@@ -61,6 +61,7 @@ RSO_HINGE = Method(
         title="Statistical Rejection Sampling Improves Preference Optimization",
         arxiv="2309.06657",
         equation="objective",
+        claim="With pairs drawn by rejection sampling from the optimal policy it outperforms SLiC and DPO.",
         bibtex="""@inproceedings{liu2024statistical,
   title = {Statistical Rejection Sampling Improves Preference Optimization},
   author = {Liu, Tianqi and Zhao, Yao and Joshi, Rishabh and Khalman, Misha and Saleh, Mohammad and Liu, Peter J. and

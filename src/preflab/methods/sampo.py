@@ -86,6 +86,7 @@ SAMPO = Method(
         title="Eliminating Biased Length Reliance of Direct Preference Optimization via Down-Sampled KL Divergence",
         arxiv="2406.10957",
         equation="objective",
+        claim="Improves on DPO by 5 to 12 % by removing the part of the reward that is length.",
         bibtex="""@inproceedings{lu2024eliminating,
   title = {Eliminating Biased Length Reliance of Direct Preference Optimization via Down-Sampled {KL} Divergence},
   author = {Lu, Junru and Li, Jiazheng and An, Siyu and Zhao, Meng and He, Yulan and Yin, Di and Sun, Xing},

@@ -26,6 +26,7 @@ def sft_loss(batch: Chosen) -> LossOutput:
 
     Returns:
         loss [example], nats/token; chosen_reward is the log-prob per token, detached; rejected_reward is empty.
+        Where every token has probability 1/2 the loss of a response of mean length is log 2.
 
     References:
         Ouyang et al., Training language models to follow instructions with human feedback, 2022, arXiv:2203.02155,
@@ -52,6 +53,7 @@ SFT = Method(
         title="Training language models to follow instructions with human feedback",
         arxiv="2203.02155",
         equation="section 3.5 (in words)",
+        claim="Fine-tuning on demonstrations is the first of three stages; human feedback then improves on it.",
         bibtex="""@inproceedings{ouyang2022training,
   title = {Training language models to follow instructions with human feedback},
   author = {Ouyang, Long and Wu, Jeffrey and Jiang, Xu and Almeida, Diogo and Wainwright, Carroll L. and

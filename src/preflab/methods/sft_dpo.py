@@ -71,6 +71,7 @@ SFT_DPO = Method(
     source=replace(
         THREED_PAPER,
         equation="7",
+        claim="A likelihood term lessens the fall of the chosen likelihood and the spread to unseen answers.",
         note="The printed equation has the likelihood inside the outer minus; the gradient below it fixes the sign. "
         "Sum over tokens, as log pi reads; RPO and DPO with NLL differ in name, weight and length normalisation.",
     ),

@@ -42,7 +42,8 @@ def simpo_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float) -> LossOutp
         gamma_beta_ratio: target margin gamma divided by beta, nat/token, [0, inf).
 
     Returns:
-        loss [pair], nats; rewards [pair] = beta * mean log-prob, detached. There is no reference.
+        loss [pair], nats; rewards [pair] = beta * mean log-prob, detached. There is no reference. Where
+        the margin of the mean log-probs is gamma / beta, the loss is log 2.
 
     References:
         Meng, Xia and Chen, SimPO: Simple Preference Optimization with a Reference-Free Reward, 2024, arXiv:2405.14734,
@@ -70,6 +71,7 @@ SIMPO = Method(
         title="SimPO: Simple Preference Optimization with a Reference-Free Reward",
         arxiv="2405.14734",
         equation="6",
+        claim="Outperforms DPO by up to 6.4 points on AlpacaEval 2 and 7.5 on Arena-Hard without much longer answers.",
         bibtex="""@inproceedings{meng2024simpo,
   title = {{SimPO}: Simple Preference Optimization with a Reference-Free Reward},
   author = {Meng, Yu and Xia, Mengzhou and Chen, Danqi},

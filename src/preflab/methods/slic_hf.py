@@ -43,7 +43,8 @@ def slic_hf_loss(batch: Pair, *, delta: float, lambda_ref: float) -> LossOutput:
         lambda_ref: weight of the likelihood term, [0, inf).
 
     Returns:
-        loss [pair], nats; rewards [pair] = log-prob, detached.
+        loss [pair], nats; rewards [pair] = log-prob, detached. Where the margin is half of delta, the loss is
+        delta / 2 - lambda_ref * log pi(chosen); from a margin of delta on, only the second term is left.
 
     References:
         Zhao et al., SLiC-HF: Sequence Likelihood Calibration with Human Feedback, 2023, arXiv:2305.10425, objective.
@@ -71,6 +72,8 @@ SLIC_HF = Method(
         title="SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
         arxiv="2305.10425",
         equation="objective",
+        claim="As good as PPO on TL;DR summarisation, simpler, and able to use feedback that was given on another "
+        "model's answers.",
         bibtex="""@misc{zhao2023slichf,
   title = {{SLiC-HF}: Sequence Likelihood Calibration with Human Feedback},
   author = {Zhao, Yao and Joshi, Rishabh and Liu, Tianqi and Khalman, Misha and Saleh, Mohammad and Liu, Peter J.},

@@ -74,6 +74,7 @@ TDPO1 = Method(
     source=replace(
         TDPO_PAPER,
         equation="objective of TDPO1",
+        claim="A better balance between alignment and diversity than DPO.",
         note="It needs the reference model at every step, so a run costs one more forward per batch. "
         "The authors advise it for low learning rates.",
     ),

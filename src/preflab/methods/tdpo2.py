@@ -78,6 +78,7 @@ TDPO2 = Method(
     source=replace(
         TDPO_PAPER,
         equation="objective of TDPO2",
+        claim="A better balance between alignment and diversity than DPO and TDPO1.",
         note="It needs the reference model at every step, so a run costs one more forward per batch. "
         "The authors advise it for high learning rates.",
     ),

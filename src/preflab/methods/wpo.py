@@ -92,6 +92,7 @@ WPO = Method(
         title="WPO: Enhancing RLHF with Weighted Preference Optimization",
         arxiv="2406.11827",
         equation="objective with sampled alignment",
+        claim="Outperforms DPO by up to 5.6 % on AlpacaEval 2 by making off-policy pairs look on-policy.",
         bibtex="""@inproceedings{zhou2024wpo,
   title = {{WPO}: Enhancing {RLHF} with Weighted Preference Optimization},
   author = {Zhou, Wenxuan and Agrawal, Ravi and Zhang, Shujian and Indurthi, Sathish Reddy and Zhao, Sanqiang and
