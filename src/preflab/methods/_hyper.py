@@ -15,3 +15,15 @@ def tie(default: float, *, grid: tuple[float, ...]) -> Any:
         doc="Strength of the tie to the reference: the reward is beta times the log-ratio, so small beta moves far.",
         log_scale=True,
     )
+
+
+def target_temperature() -> Any:
+    """Declare the temperature at which scores become targets."""
+    return hyper(
+        1e-4,
+        domain=POSITIVE,
+        grid=(1e-4,),
+        unit="score",
+        doc="Score difference that makes a response e times as probable as a target; small: only the best counts.",
+        log_scale=True,
+    )

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.methods._hyper import tie
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import target_temperature, tie
 from preflab.methods._ops import aligned_lists, ends, log_softmax_per_prompt, per_prompt
 from preflab.methods._papers import NCA_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedRanked
@@ -16,14 +16,7 @@ class InfoNCAHyperparameters(Hyperparameters):
     """Hyper-parameters of InfoNCA."""
 
     beta: float = tie(0.01, grid=(0.01,))
-    temperature: float = hyper(
-        1e-4,
-        domain=POSITIVE,
-        grid=(1e-4,),
-        unit="score",
-        doc="Score difference that makes a response e times as probable as a target; small: only the best counts.",
-        log_scale=True,
-    )
+    temperature: float = target_temperature()
 
 
 def infonca_loss(batch: ReferencedRanked, *, beta: float, temperature: float) -> LossOutput:

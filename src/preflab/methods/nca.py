@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.methods._hyper import tie
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import target_temperature, tie
 from preflab.methods._ops import aligned_lists, ends, log_softmax_per_prompt, per_prompt
 from preflab.methods._papers import NCA_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedRanked
@@ -18,14 +18,7 @@ class NCAHyperparameters(Hyperparameters):
     """Hyper-parameters of NCA."""
 
     beta: float = tie(0.01, grid=(0.01,))
-    temperature: float = hyper(
-        1e-4,
-        domain=POSITIVE,
-        grid=(1e-4,),
-        unit="score",
-        doc="Score difference that makes a response e times as probable as a target; small: only the best counts.",
-        log_scale=True,
-    )
+    temperature: float = target_temperature()
 
 
 def nca_loss(batch: ReferencedRanked, *, beta: float, temperature: float) -> LossOutput:
