@@ -98,8 +98,8 @@ ALPHA_PO = Method(
         title="AlphaPO: Reward Shape Matters for LLM Alignment",
         arxiv="2501.03884",
         equation="objective",
-        claim="Bending the reward improves alignment by 7 to 10 % over SimPO for instruction-tuned Mistral 7B and "
-        "Llama 3 8B.",
+        claim="Bending the reward improves alignment by about 7 to 10 %, relative to SimPO, for "
+        "instruction-tuned Mistral 7B and Llama 3 8B.",
         bibtex="""@inproceedings{gupta2025alphapo,
   title = {{AlphaPO}: Reward Shape Matters for {LLM} Alignment},
   author = {Gupta, Aman and Tang, Shao and Song, Qingquan and Zhu, Sirou and Hong, Jiwoo and Saha, Ankan and

@@ -60,7 +60,8 @@ APO_DOWN = Method(
     source=replace(
         APO_PAPER,
         equation="8",
-        claim="On contrastive revisions anchored objectives improve Llama-3-8B-Instruct more than unanchored ones.",
+        claim="On contrastive revisions the anchored objectives improve Llama-3-8B-Instruct by 7.65 % on "
+        "MixEval-Hard and close 45 % of the gap to GPT-4-turbo.",
         note="The chosen likelihood falls by design.",
     ),
 )

@@ -61,8 +61,8 @@ APO_ZERO = Method(
     source=replace(
         APO_PAPER,
         equation="7",
-        claim="On contrastive revisions it improves Llama-3-8B-Instruct by 7.65 % on MixEval-Hard and closes 45 % "
-        "of the gap to GPT-4-turbo.",
+        claim="On contrastive revisions the anchored objectives improve Llama-3-8B-Instruct by 7.65 % on "
+        "MixEval-Hard and close 45 % of the gap to GPT-4-turbo.",
         note="Names collide: adversarial preference optimisation is also called APO.",
     ),
 )

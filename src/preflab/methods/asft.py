@@ -63,7 +63,8 @@ ASFT = Method(
         title="ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood",
         arxiv="2409.10571",
         equation="as restated in arXiv:2502.01237",
-        claim="Raising and lowering likelihoods one by one avoids the fall of chosen likelihood that DPO shows.",
+        claim="Treating each response's likelihood on its own lessens DPO's habit of pushing the rejected one "
+        "down faster than it pulls the chosen one up.",
         bibtex="""@misc{wang2024asft,
   title = {{ASFT}: Aligned Supervised Fine-Tuning through Absolute Likelihood},
   author = {Wang, Ruoyu and Sun, Jiachen and Hua, Shaowei and Fang, Quan},

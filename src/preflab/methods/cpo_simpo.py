@@ -80,6 +80,8 @@ CPO_SIMPO = Method(
         title="CPO-SimPO: combining CPO and SimPO",
         arxiv="",
         equation="the authors' code",
+        claim="On Llama-3-8B-Instruct it reaches 46.9 % on AlpacaEval 2 (length-controlled), against 43.3 % for "
+        "SimPO and 36.1 % for CPO in the same runs.",
         bibtex="""@misc{xu2024cposimpo,
   title = {{CPO-SimPO}: combining {CPO} and {SimPO}},
   author = {Xu, Haoran and others},

@@ -83,7 +83,7 @@ FDPO_ALPHA = Method(
     source=replace(
         F_DPO_PAPER,
         equation="objective",
-        claim="Divergences trade alignment against the diversity of answers; alpha moves between the two KLs.",
+        claim="Which divergence ties the policy to the reference trades alignment against the diversity of answers.",
         note="TRL's coefficient is 1 - alpha in these terms. No learning rate of its own is known here; DPO's stand "
         "in.",
     ),

@@ -75,7 +75,7 @@ FDPO_FORWARD_KL = Method(
     source=replace(
         F_DPO_PAPER,
         equation="objective",
-        claim="Divergences trade alignment against the diversity of answers; forward KL keeps the most diversity.",
+        claim="Which divergence ties the policy to the reference trades alignment against the diversity of answers.",
         note="No learning rate of its own is known here; DPO's stand in.",
     ),
 )

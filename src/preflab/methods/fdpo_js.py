@@ -64,7 +64,7 @@ FDPO_JS = Method(
     source=replace(
         F_DPO_PAPER,
         equation="objective",
-        claim="Divergences trade alignment against the diversity of answers; Jensen-Shannon lies between the two KLs.",
+        claim="Which divergence ties the policy to the reference trades alignment against the diversity of answers.",
         note="No learning rate of its own is known here; DPO's stand in.",
     ),
 )

@@ -64,8 +64,7 @@ FDPO_REVERSE_KL = Method(
     source=replace(
         F_DPO_PAPER,
         equation="objective",
-        claim="Divergences trade alignment against the diversity of answers; reverse KL gives the most alignment "
-        "and the least diversity.",
+        claim="Which divergence ties the policy to the reference trades alignment against the diversity of answers.",
         note="No learning rate of its own is known here; DPO's stand in.",
     ),
 )

@@ -67,7 +67,7 @@ INFONCA = Method(
     source=replace(
         NCA_PAPER,
         equation="objective",
-        claim="Explicit rewards of several answers beat the best-against-worst pair made of them.",
+        claim="Where responses carry explicit rewards, training on those beats methods that see preferences alone.",
         note="Targets are softmax(score / temperature), as in the authors' code at f47b2a16; their published "
         "temperature makes the best response the only target.",
     ),

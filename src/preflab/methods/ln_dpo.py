@@ -68,8 +68,8 @@ LN_DPO = Method(
         title="A Practical Analysis of Human Alignment with *PO",
         arxiv="2407.15229",
         equation="definition of LN-DPO",
-        claim="At their best settings DPO, LN-DPO and SimPO are about equal; over a whole grid LN-DPO is steadier "
-        "than DPO, with shorter answers and less KL.",
+        claim="At their best settings DPO, LN-DPO and SimPO are about equal; over a whole grid LN-DPO is "
+        "steadier than DPO, with shorter answers.",
         bibtex="""@inproceedings{ahrabian2025practical,
   title = {A Practical Analysis of Human Alignment with *{PO}},
   author = {Ahrabian, Kian and Lin, Xihui and Patra, Barun and Chaudhary, Vishrav and Benhaim, Alon and

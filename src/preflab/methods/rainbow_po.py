@@ -80,8 +80,8 @@ RAINBOW_PO = Method(
         title="RainbowPO: A Unified Framework for Combining Improvements in Preference Optimization",
         arxiv="2410.04203",
         equation="mixed reference policy",
-        claim="Most improvements over DPO fall into a few independent directions; the best of each together "
-        "outperform all of them.",
+        claim="Sorts what DPO's variants add into seven directions; those that help, put into one objective, "
+        "outperform the variants.",
         bibtex="""@inproceedings{zhao2025rainbowpo,
   title = {{RainbowPO}: A Unified Framework for Combining Improvements in Preference Optimization},
   author = {Zhao, Hanyang and Winata, Genta Indra and Das, Anirban and Zhang, Shi-Xiong and Yao, David D. and

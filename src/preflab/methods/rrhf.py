@@ -71,7 +71,8 @@ RRHF = Method(
         title="RRHF: Rank Responses to Align Language Models with Human Feedback without tears",
         arxiv="2304.05302",
         equation="objective",
-        claim="As good as PPO on Helpful and Harmless, as simple as fine-tuning, with one or two models in memory.",
+        claim="Comparable to PPO on Helpful and Harmless, with simpler code, fewer hyper-parameters and one or "
+        "two models in memory.",
         bibtex="""@inproceedings{yuan2023rrhf,
   title = {{RRHF}: Rank Responses to Align Language Models with Human Feedback without tears},
   author = {Yuan, Zheng and Yuan, Hongyi and Tan, Chuanqi and Wang, Wei and Huang, Songfang and Huang, Fei},

@@ -72,8 +72,8 @@ SLIC_HF = Method(
         title="SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
         arxiv="2305.10425",
         equation="objective",
-        claim="As good as PPO on TL;DR summarisation, simpler, and able to use feedback that was given on another "
-        "model's answers.",
+        claim="A competitive and simpler alternative to PPO on TL;DR summarisation, able to use feedback given "
+        "on another model's answers.",
         bibtex="""@misc{zhao2023slichf,
   title = {{SLiC-HF}: Sequence Likelihood Calibration with Human Feedback},
   author = {Zhao, Yao and Joshi, Rishabh and Liu, Tianqi and Khalman, Misha and Saleh, Mohammad and Liu, Peter J.},

@@ -62,8 +62,8 @@ SPPO_HARD = Method(
         title="Self-Play Preference Optimization for Language Model Alignment",
         arxiv="2405.00675",
         equation="4.7",
-        claim="Three rounds of self-play with a small preference model take Mistral 7B to a length-controlled win "
-        "rate of 28.53 % on AlpacaEval 2.",
+        claim="Three rounds of self-play with a preference model of 0.4B parameters take Mistral-7B-Instruct to "
+        "a length-controlled win rate of 28.53 % on AlpacaEval 2.",
         bibtex="""@inproceedings{wu2025selfplay,
   title = {Self-Play Preference Optimization for Language Model Alignment},
   author = {Wu, Yue and Sun, Zhiqing and Yuan, Huizhuo and Ji, Kaixuan and Yang, Yiming and Gu, Quanquan},

@@ -92,7 +92,8 @@ TR_DPO = Method(
         title="Learn Your Reference Model for Real Good Alignment",
         arxiv="2404.09656",
         equation="objective",
-        claim="Outperforms DPO by up to 19 % on Anthropic-HH and TL;DR, as judged by GPT-4.",
+        claim="Moving the reference along lessens over-optimisation and does better than DPO in dialogue, "
+        "summarisation, AlpacaEval 2 and Arena-Hard.",
         bibtex="""@inproceedings{gorbatovski2025learn,
   title = {Learn Your Reference Model for Real Good Alignment},
   author = {Gorbatovski, Alexey and Shaposhnikov, Boris and Malakhov, Alexey and Surnachev, Nikita and
