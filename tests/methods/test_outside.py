@@ -6,7 +6,19 @@ import pytest
 import torch
 
 from preflab.core.errors import ConfigError
-from preflab.methods import ALL, DPO, Logps, Pair, code_digest, find, load
+from preflab.methods import (
+    ALL,
+    DPO,
+    Logps,
+    Pair,
+    ReferencedRanked,
+    Unpaired,
+    code_digest,
+    find,
+    load,
+    parts_of,
+)
+from preflab.methods._trial import random_input
 from preflab.methods.cards import bibtex, card, card_text
 
 HINGE = '''
@@ -236,3 +248,13 @@ def test_a_file_without_any_method_says_so(tmp_path):
 
 def test_annotations_as_text_are_understood(method_file):
     assert load(method_file("from __future__ import annotations\n" + HINGE)).name == "hinge"
+
+
+def test_random_inputs_repeat_and_lists_have_two_to_four_responses():
+    for inputs in (ReferencedRanked, Unpaired):
+        first, again, other = (random_input(inputs, n=50, seed=seed) for seed in (1, 1, 2))
+        pairs = list(zip(parts_of(first).values(), parts_of(again).values(), parts_of(other).values(), strict=True))
+        assert all(torch.equal(a[0], b[0]) for a, b, _ in pairs)
+        assert not any(a[0].shape == c[0].shape and torch.equal(a[0], c[0]) for a, _, c in pairs)
+    sizes = torch.bincount(random_input(ReferencedRanked, n=50, seed=1).score.prompt)
+    assert len(sizes) == 50 and set(sizes.tolist()) == {2, 3, 4}

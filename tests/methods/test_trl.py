@@ -170,3 +170,149 @@ def test_every_spelling_names_methods_that_are_here():
 def test_the_table_has_a_row_for_each_spelling():
     assert table(SPELLINGS).count("\n") == len(SPELLINGS) + 1
     assert all(line.count("|") == 7 for line in table(SPELLINGS).splitlines())
+
+
+MICRO = "Token means are over TRL's micro-batch, here over the optimizer batch."
+EXACT = [
+    ("kto", {"beta": 0.2}, "kto", ["The KL baseline is over TRL's micro-batch, here over the optimizer batch."]),
+    (
+        "kto",
+        {"loss_type": "apo_zero_unpaired"},
+        "apo_zero",
+        [
+            "The same on as many desirable as undesirable examples, here as pairs.",
+            "TRL multiplies the loss by 0.5; AdamW hardly sees the difference.",
+        ],
+    ),
+    ("cpo", {"loss_type": "alphapo"}, "alpha_po", ["alpha is 0 by default, which is SimPO."]),
+    (
+        "cpo",
+        {"loss_type": "simpo"},
+        "simpo+sft",
+        ["Not SimPO: cpo_alpha is 1.0 by default, a likelihood term. SimPO has cpo_alpha 0."],
+    ),
+    ("cpo", {"loss_type": "simpo", "cpo_alpha": 1.0}, "simpo+sft", []),
+    ("cpo", {"loss_type": "simpo", "cpo_alpha": 0.0}, "simpo", []),
+    ("cpo", {}, "cpo", []),
+    (
+        "orpo",
+        {},
+        "orpo",
+        ["Not equal: TRL's likelihood term runs over prompt and response, as the token mean of the micro-batch."],
+    ),
+    ("tpo", {"tpo_alpha": 0.5}, "tpo", []),
+    ("bco", {}, "bco_unpaired", ["TRL pools both kinds of examples into one mean; here each kind has its own."]),
+    ("sft", {}, "sft", ["The same where only completions are trained on."]),
+    ("dpo", {"loss_type": "sft"}, "sft", [MICRO]),
+    ("dpo", {"loss_type": ["sigmoid", "ipo"]}, "dpo+ipo_mean", [MICRO]),
+    ("dpo", {"use_weighting": True}, "wpo", ["The weight is not bounded by 1 in TRL; it is here."]),
+    (
+        "dpo",
+        {"label_smoothing": 0.1},
+        "dpo",
+        ["TRL ignores label_smoothing for this loss since 0.29: it is DPO, not cDPO."],
+    ),
+    (
+        "dpo",
+        {"router_aux_loss_coef": 0.1},
+        "dpo",
+        ["router_aux_loss_coef adds a loss on mixture-of-experts models, which are refused here."],
+    ),
+    ("dpo", {"router_aux_loss_coef": 0.0}, "dpo", []),
+    ("dpo", {"loss_weights": [2.0]}, "dpo", ["TRL multiplies the loss by 2; AdamW hardly sees the difference."]),
+]
+
+
+@pytest.mark.parametrize(("trainer", "config", "method", "notes"), EXACT)
+def test_notes_are_these_and_no_others(trainer, config, method, notes):
+    found = translate(trainer, config)
+    assert (found.method, list(found.notes)) == (method, notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "notes"),
+    [
+        (
+            {"rpo_alpha": 0.5},
+            OLD,
+            ["rpo_alpha adds the token mean of the chosen likelihood: neither rpo nor dpo_nll."],
+        ),
+        ({"use_weighting": True}, OLD, ["The weight is bounded by 1 in TRL; it is here."]),
+        ({}, (1, 16, 3), []),
+        ({}, (0, 24), []),
+        ({}, (1, 15, 0), ["Checked against TRL 1.16.0 and 0.24, not against 1.15.0."]),
+        ({"label_smoothing": 0.1}, (0, 29), None),
+    ],
+)
+def test_notes_on_versions(config, version, notes):
+    found = translate("dpo", config, version=version)
+    if notes is None:
+        assert found.method == "dpo" and "ignores label_smoothing" in found.notes[1]
+    else:
+        assert list(found.notes) == notes
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config", "values"),
+    [
+        ("kto", {"beta": 0.2, "desirable_weight": 2, "undesirable_weight": 3}, (0.2, 2, 3)),
+        ("kto", {"loss_type": "apo_zero_unpaired", "beta": 0.2}, (0.2,)),
+        ("tpo", {"beta": 0.3, "tpo_alpha": 0.7}, (0.3, 0.7)),
+        ("orpo", {}, (0.1,)),
+        ("bco", {"beta": 0.03}, (0.03,)),
+        ("cpo", {"beta": 0.2, "cpo_alpha": 0.4}, (0.2, 0.4)),
+        ("cpo", {"loss_type": "simpo", "alpha": 0.5, "beta": 2.0, "simpo_gamma": 1.0}, (2.0, 0.5, 0.5)),
+        ("dpo", {"loss_type": "discopop", "discopop_tau": 0.2, "beta": 0.3}, (0.3, 0.2)),
+        ("dpo", {"loss_type": "ipo", "beta": 0.3}, (0.3,)),
+        ("dpo", {"loss_type": "exo_pair", "label_smoothing": 0.2, "beta": 0.3}, (0.3, 0.2)),
+        ("dpo", {"ld_alpha": 0.25, "beta": 0.3}, (0.3, 0.25)),
+        ("dpo", {"use_weighting": True, "beta": 0.3}, (0.3,)),
+        (
+            "dpo",
+            {"sync_ref_model": True, "ref_model_mixup_alpha": 0.4, "ref_model_sync_steps": 9, "beta": 0.3},
+            (0.3, 0.4, 9),
+        ),
+        ("dpo", {"f_divergence_type": "js_divergence", "beta": 0.3}, (0.3,)),
+        ("dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.25, "beta": 0.3}, (0.3, 0.75)),
+    ],
+)
+def test_values_come_from_their_own_keys(trainer, config, values):
+    assert tuple(translate(trainer, config).hyperparameters.values()) == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config", "message"),
+    [
+        (
+            "dpo",
+            {"loss_type": "bco_pair"},
+            "loss_type: bco_pair has no reward shift since TRL 0.29: it is Eurus minus DPO, which has a counterpart "
+            "only beside sigmoid with at least its weight. BCO itself is bco.",
+        ),
+        (
+            "kto",
+            {"loss_type": "apo_zero_unpaired", "undesirable_weight": 2},
+            "loss_type: apo_zero_unpaired with weights has no counterpart.",
+        ),
+        (
+            "cpo",
+            {"loss_type": "simpo", "label_smoothing": 0.1},
+            "label_smoothing: simpo with smoothing has no counterpart.",
+        ),
+        (
+            "cpo",
+            {"loss_type": "ipo", "alpha": 0.1},
+            "alpha: ipo with it exponentiates sums of log-probs; there is no counterpart.",
+        ),
+        ("dpo", {"beta": True}, "beta: must be a number; got True."),
+        (
+            "dpo",
+            {"loss_type": "sppo_hard", "use_weighting": True},
+            "use_weighting: together or with another loss than sigmoid there is no counterpart.",
+        ),
+    ],
+)
+def test_refusals_say_it_in_one_sentence(trainer, config, message):
+    with pytest.raises(ConfigError) as raised:
+        translate(trainer, config)
+    assert str(raised.value) == message
