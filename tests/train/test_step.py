@@ -5,7 +5,7 @@ import torch
 from tests.frozen import frozen
 from tests.tiny import random_rows, tiny_model
 
-from preflab.methods import ALL
+from preflab.methods import ALL, NCA
 from preflab.scoring.logps import score
 from preflab.train.step import Given, accumulate, needs_live_reference, roles_of, stored_roles
 
@@ -89,3 +89,32 @@ def test_roles_come_from_the_input_type():
     assert roles_of(by_name["dpo"]) == ("chosen", "rejected")
     assert roles_of(by_name["kto"]) == ("chosen", "rejected", "mismatched")
     assert stored_roles(by_name["dpo"]) and not stored_roles(by_name["simpo"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, [2.0, 1.0, 0.0]),
+        ({"chosen": 9.0, "rank_2": 4.0, "rejected": 4.0}, [9.0, 4.0, 4.0]),
+        ({"chosen": 9.0, "rejected": 4.0}, [2.0, 1.0, 0.0]),
+        ({"chosen": 4.0, "rank_2": 4.0, "rejected": 4.0}, [2.0, 1.0, 0.0]),
+        ({"chosen": 4.0, "rank_2": 5.0, "rejected": 1.0}, [2.0, 1.0, 0.0]),
+        ({"chosen": 1.0, "rank_2": 2.0, "rejected": 4.0}, [2.0, 1.0, 0.0]),
+    ],
+)
+def test_scores_of_a_list_count_where_they_agree_with_its_order(scores, expected):
+    """A pair whose scores contradict its labels must not be trained the wrong way round."""
+    rows = [replace(row, scores=scores) for row in random_rows(3, roles=("rejected", "rank_2", "chosen"))]
+    seen = []
+
+    def watched(batch, **hyperparameters):
+        seen.append(batch)
+        return NCA.loss(batch, **hyperparameters)
+
+    known = given(NCA, rows, seed=1)
+    accumulate(tiny_model(), rows, known, replace(NCA, loss=watched), asdict(NCA.hyperparameters()), budget=10_000)
+    (batch,) = seen
+    assert batch.score.value.tolist() == expected * 3
+    assert batch.score.prompt.tolist() == batch.policy.prompt.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    lengths = [len(row.responses[role]) for row in rows for role in ("chosen", "rank_2", "rejected")]
+    assert batch.policy.length.tolist() == lengths

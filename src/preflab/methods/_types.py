@@ -158,7 +158,8 @@ class Ranked(NamedTuple):
 
     policy: RankedLogps
     score: RankedValues
-    """Higher is better. Where the data give no scores, the places from the end: 1 and 0 for a pair."""
+    """Higher is better. Where the data give no scores that agree with the order, the places from the end: 1 and 0 for
+    a pair."""
 
 
 class ReferencedRanked(NamedTuple):

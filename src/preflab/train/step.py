@@ -4,8 +4,10 @@ First the log-probs of the whole batch, then one loss call that gives the deriva
 the backward pass of each micro-batch as a dot product. Losses that couple the batch are exact under accumulation.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -36,6 +38,7 @@ from preflab.scoring.logps import TokenQuantity, token_logps, token_quantities
 References = Mapping[str, Sequence[NDArray[np.float32] | None]]
 """Role to the reference's token log-probs of each row, float32 `[token]`, nats; None where a row lacks the role."""
 
+_PLACES: Final = {role: place for place, role in enumerate(RANKED)}
 _OF_HEAD: Final[tuple[TokenQuantity, ...]] = ("collision", "divergence")
 """What the policy's head gives beside log-probs."""
 
@@ -248,22 +251,24 @@ class _Parts:
 
     def _ranked(self, leaf: Leaf) -> Part:
         """Return a leaf of ranked lists: rows ascend, the responses of each from best to worst."""
-        places = {role: place for place, role in enumerate(RANKED)}
-        listed = [(k.row, places[k.role], i) for i, k in enumerate(self.keys) if k.role in places]
-        rows, _, index = zip(*sorted(listed), strict=True)
-        numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
-        device = self.scored["policy"].token.device
-        prompt = torch.tensor([numbers[row] for row in rows], dtype=torch.int64, device=device)
+        lists: dict[int, list[int]] = {}
+        for i in sorted(range(len(self.keys)), key=lambda i: (self.keys[i].row, _PLACES.get(self.keys[i].role, 0))):
+            if self.keys[i].role in _PLACES:
+                lists.setdefault(self.keys[i].row, []).append(i)
+        counts = torch.tensor([len(found) for found in lists.values()])
+        prompt = torch.repeat_interleave(torch.arange(len(counts)), counts).to(self.scored["policy"].token.device)
         if leaf.kind is RankedValues:
-            return RankedValues(self._tensor(self._list_scores(rows, index)), prompt)
-        logps = cast(Logps, self._of(leaf._replace(kind=Logps), index))
+            scores = [score for row, found in lists.items() for score in self._list_scores(row, found)]
+            return RankedValues(self._tensor(np.array(scores)), prompt)
+        logps = cast(Logps, self._of(leaf._replace(kind=Logps), [i for found in lists.values() for i in found]))
         return RankedLogps(logps.total, logps.length, prompt)
 
-    def _list_scores(self, rows: Sequence[int], index: Sequence[int]) -> NDArray[np.float64]:
-        """Return the data's score of each response; without scores its place from the end of its list."""
-        behind = [sum(other == row for other in rows[place + 1 :]) for place, row in enumerate(rows)]
-        keys = [self.keys[i] for i in index]
-        return np.array([self.rows[k.row].scores.get(k.role, b) for k, b in zip(keys, behind, strict=True)])
+    def _list_scores(self, row: int, index: Sequence[int]) -> list[float]:
+        """Return the data's scores of a list where they agree with its order, else the places from its end."""
+        given = [self.rows[row].scores.get(self.keys[i].role, math.nan) for i in index]
+        if given[0] > given[-1] and all(better >= worse for better, worse in pairwise(given)):
+            return given
+        return [float(place) for place in reversed(range(len(index)))]
 
     def _of(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps | Values:
         """Return what a leaf asks for of some responses, given by their places in `keys`."""
