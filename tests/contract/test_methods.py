@@ -33,7 +33,7 @@ from preflab.methods import (
     validate,
 )
 from preflab.methods._ops import ends
-from preflab.methods._trial import at_reference, picked, remade
+from preflab.methods._trial import at_reference, picked, remade, trial
 from preflab.methods.cards import bibtex, card, card_text
 
 METHODS = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
@@ -91,6 +91,11 @@ def trained(table: Table) -> dict[Leaf, torch.Tensor]:
 def test_declaration_and_functions_agree(method):
     """Signature equals fields, first argument equals inputs, defaults and grids inside their domains."""
     validate(method)
+
+
+@METHODS
+def test_the_trial_of_a_strangers_method_accepts_it(method):
+    trial(method)
 
 
 @METHODS

@@ -1,11 +1,15 @@
 """Cards, their text and the citations."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from preflab.methods import ALL, DPO, IPO, IPO_MEAN, KTO, SFT, SIMPO
+from preflab.core.domains import POSITIVE, Hyperparameters, hyper
+from preflab.methods import ALL, DPO, IPO, IPO_MEAN, KTO, SFT, SIMPO, Invariances
+from preflab.methods._types import UNPUBLISHED
 from preflab.methods.cards import bibtex, card, card_text
+from preflab.methods.peers import SPELLINGS, table
 
 
 def test_card_carries_what_a_report_needs_without_code():
@@ -53,3 +57,19 @@ def test_a_paper_behind_two_methods_is_cited_once():
     assert bibtex([IPO, DPO, IPO_MEAN]).count("azar2024general") == 1
     assert bibtex(ALL).count("\n@") + 1 == len({method.source.bibtex for method in ALL})
     assert bibtex([]) == ""
+
+
+def test_what_is_missing_is_said_or_left_out():
+    bare = replace(DPO, invariances=Invariances(permutation=False, batch_split=False), source=UNPUBLISHED)
+    lines = card_text(bare).splitlines()
+    assert "- Unchanged under: nothing declared" in lines and "- Source: unpublished" in lines
+    assert not any(line.startswith(("- Its authors claim", "- How it differs")) for line in lines)
+    assert "| TRL CPOTrainer | 1.16.0 | `loss_type: ipo` | none | |" in table(SPELLINGS)
+
+
+def test_a_bar_in_a_meaning_does_not_break_the_table():
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Absolute(Hyperparameters):
+        beta: float = hyper(1.0, domain=POSITIVE, grid=(1.0,), unit="", doc="Scale of |x|.")
+
+    assert "| Scale of \\|x\\|. |" in card_text(replace(DPO, hyperparameters=Absolute))
