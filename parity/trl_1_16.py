@@ -188,10 +188,11 @@ def main() -> None:
     report("cdpo", cpo("sigmoid", 0.1, *ratios, label_smoothing=0.1).mean())
     report("ipo", cpo("ipo", 0.1, *ratios).mean())
     preference = cpo("sigmoid", 0.1, POLICY_CHOSEN, POLICY_REJECTED).mean()
-    report("cpo", preference - POLICY_CHOSEN.sum() / CHOSEN_LENGTH.sum())
+    likelihood = -POLICY_CHOSEN.sum() / CHOSEN_LENGTH.sum()
+    report("cpo", preference + likelihood)
     report("slic_hf", cpo("hinge", 1.0, POLICY_CHOSEN, POLICY_REJECTED).mean())
     report("simpo", cpo("simpo", 2.0, chosen, rejected, simpo_gamma=1.0).mean())
-    report("cpo_simpo", cpo("simpo", 10.0, chosen, rejected, simpo_gamma=5.4).mean() + 0.05 * -chosen.mean())
+    report("cpo_simpo", cpo("simpo", 10.0, chosen, rejected, simpo_gamma=5.4).mean() + 0.05 * likelihood)
     trainer = SimpleNamespace(beta=0.1, accelerator=Accelerator())
     report("orpo", -ORPOTrainer.odds_ratio_loss(trainer, chosen, rejected)[0].double().mean() - chosen.mean())
 

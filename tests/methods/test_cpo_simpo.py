@@ -11,9 +11,9 @@ GOLDENS = (
     ({"beta": 10.0, "gamma_beta_ratio": 0.54, "alpha": 0.05}, "pair 2", 12.987502, -1.25625, 0.83333),
 )
 PEER = (
-    "trl 1.16.0, CPOTrainer.cpo_loss with loss_type simpo and simpo_gamma 5.4, plus 0.05 of the NLL per response",
+    "trl 1.16.0, CPOTrainer.cpo_loss with loss_type simpo and simpo_gamma 5.4, plus 0.05 of the token mean of the NLL",
     {"beta": 10.0, "gamma_beta_ratio": 0.54, "alpha": 0.05},
-    7.074341304589199,
+    7.073230193478088,
 )
 
 

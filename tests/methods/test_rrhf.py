@@ -8,8 +8,8 @@ from preflab.methods import RRHF, Ranked, RankedLogps, RankedValues
 # Derived in float64 from the equation; gradients by central differences.
 # hyper-parameters, batch, loss, d loss/d log pi(chosen), d loss/d log pi(rejected)
 GOLDENS = (
-    ({"rank_weight": 1.0}, "pair 1", 1.75, -0.25, 0.08333),
-    ({"rank_weight": 1.0}, "pair 2", 2.5, -0.25, 0.08333),
+    ({"rank_weight": 1.0}, "pair 1", 12.25, -1.125, 0.08333),
+    ({"rank_weight": 1.0}, "pair 2", 14.75, -1.125, 0.08333),
 )
 NO_PEER = "no package of the index has it; the authors publish code only"
 

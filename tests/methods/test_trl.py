@@ -93,8 +93,8 @@ TOLD = [
         "cpo",
         {"loss_type": "simpo", "beta": 2.0},
         None,
-        "simpo+sft",
-        {"simpo_weight": 1, "simpo_beta": 2.0, "simpo_gamma_beta_ratio": 0.25, "sft_weight": 1},
+        "cpo_simpo",
+        {"beta": 2.0, "gamma_beta_ratio": 0.25, "alpha": 1},
         "Not SimPO",
     ),
     (
@@ -188,10 +188,10 @@ EXACT = [
     (
         "cpo",
         {"loss_type": "simpo"},
-        "simpo+sft",
+        "cpo_simpo",
         ["Not SimPO: cpo_alpha is 1.0 by default, a likelihood term. SimPO has cpo_alpha 0."],
     ),
-    ("cpo", {"loss_type": "simpo", "cpo_alpha": 1.0}, "simpo+sft", []),
+    ("cpo", {"loss_type": "simpo", "cpo_alpha": 1.0}, "cpo_simpo", []),
     ("cpo", {"loss_type": "simpo", "cpo_alpha": 0.0}, "simpo", []),
     ("cpo", {}, "cpo", []),
     (

@@ -237,8 +237,8 @@ class Method:
             log-probs and what the data give at most, never the policy's log-probs, so it checks the engine rather than
             repeating the loss. The first line of its docstring is the formula that cards show. None where the loss has
             no such value: without a reference.
-        learning_rates: published learning rates for full fine-tuning of 7B-class models, as a guide; a study must name
-            one where there are none.
+        learning_rates: to start from: published ones, mostly for full fine-tuning of 7B-class models, or DPO's where
+            the method has none of its own, which its note says; a study must name one where there are none.
         invariances: what leaves the loss unchanged.
         source: the paper and equation.
         reference_update: `reference_update(step, **hyperparameters) -> float`, for inputs with a `moving_reference`:

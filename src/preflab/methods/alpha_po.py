@@ -43,8 +43,8 @@ class AlphaPOHyperparameters(Hyperparameters):
         domain=POSITIVE,
         grid=(80.0,),
         unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. TRL 1.16 uses 80 "
-        "in float32.",
+        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. 80 is "
+        "what float32 holds; TRL 1.16 has no bound here.",
     )
 
 
@@ -103,7 +103,7 @@ ALPHA_PO = Method(
         bibtex="""@inproceedings{gupta2025alphapo,
   title = {{AlphaPO}: Reward Shape Matters for {LLM} Alignment},
   author = {Gupta, Aman and Tang, Shao and Song, Qingquan and Zhu, Sirou and Hong, Jiwoo and Saha, Ankan and
-            Gupta, Viral and Lee, Noah and Kim, Eunki and Zhu, Siyu and Agarwal, Parag and Pillai, Natesh and
+            Gupta, Viral and Lee, Noah and Kim, Eunki and Zhu, Siyu and Agrawal, Parag and Pillai, Natesh and
             Keerthi, S. Sathiya},
   booktitle = {Proceedings of the 42nd International Conference on Machine Learning},
   year = {2025},

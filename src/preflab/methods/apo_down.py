@@ -24,6 +24,8 @@ def apo_down_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
     loss = sigma(beta * log pi/ref (chosen)) + sigma(-beta * delta)
     delta = log pi/ref (chosen) - log pi/ref (rejected)
 
+    The paper's equation is this minus 1, which makes no difference to training.
+
     Args:
         batch: sequence log-probs, float32 [pair], nats; response tokens only.
         beta: strength of the tie to the reference, 1/nat, (0, inf).

@@ -24,7 +24,7 @@ def apo_zero_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
     loss = sigma(-beta * log pi/ref (chosen)) + sigma(beta * log pi/ref (rejected))
 
     It is KTO with a baseline of zero on both responses of a pair; 1 - sigma(x) is written sigma(-x), which keeps its
-    digits.
+    digits. The paper's equation is this minus 1.
 
     Args:
         batch: sequence log-probs, float32 [pair], nats; response tokens only.

@@ -36,8 +36,8 @@ def bco_loss(batch: TrackedPair, *, beta: float) -> LossOutput:
     r(y) = beta * log pi/ref (y)
     d = mean of the rewards of all responses up to and with this batch, a constant for the gradient
 
-    The shift moves the threshold of the classifier to where the rewards are, which makes the loss a tight bound of
-    DPO's. Every response since the first step counts alike.
+    The shift moves the threshold of the classifier to where the rewards are, which tightens
+    the bound that the loss is of DPO's. Every response since the first step counts alike.
 
     Args:
         batch: sequence log-probs, float32 [pair], nats, response tokens only; the rewards' mean so far.
@@ -80,7 +80,9 @@ BCO = Method(
         BCO_PAPER,
         equation="objective with reward shift",
         claim="The classifier's cross-entropy bounds DPO's loss from above, so single labels are enough to align.",
-        note="TRL 1.16's `bco_pair` has no shift: with d = 0 it is another loss. Earlier trainers averaged one mean "
-        "per micro-batch, so their shift depended on gradient accumulation; here every response counts once.",
+        note="The paper estimates the shift by a moving average; here every response since the first step counts "
+        "alike. TRL 1.16's `bco_pair` has no shift: with d = 0 it is another loss. Earlier trainers "
+        "averaged one mean per micro-batch, so their shift depended on gradient accumulation; here every "
+        "response counts once.",
     ),
 )

@@ -87,7 +87,8 @@ BCO_UNPAIRED = Method(
         BCO_PAPER,
         equation="objective with reward shift",
         claim="The classifier's cross-entropy bounds DPO's loss from above, so single labels are enough to align.",
-        note="TRL's former trainer pools both classes into one mean, which follows the larger class. The optional "
-        "re-weighting of undesirable prompts by a density ratio is not part of this method.",
+        note="The paper estimates the shift by a moving average; here every response since the first step counts "
+        "alike. TRL's former trainer pools both classes into one mean, which follows the larger class. The "
+        "optional re-weighting of undesirable prompts by a density ratio is not part of this method.",
     ),
 )

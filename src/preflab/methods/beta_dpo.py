@@ -85,13 +85,18 @@ def beta_dpo_loss(batch: FilteredPair, *, beta: float, alpha: float, rho: float)
     aligned(batch.policy.chosen, batch.noise.chosen)
     margin = chosen_ratio - rejected_ratio
     tracked = moving_average(batch.margins, margin, _MOMENTUM)
-    kept = _drawn(margin.detach(), tracked, batch.noise.chosen.value, max(1, int((1 - rho) * len(margin))))
+    kept = _drawn(margin.detach(), tracked, batch.noise.chosen.value, _n_kept(len(margin), rho))
     mean = float(margin.detach()[kept].mean())
     strength = max(_LOWEST_BETA, beta * (1 + alpha * (mean - tracked.mean)))
     share = kept.to(margin.dtype) * (len(margin) / int(kept.sum()))
     loss = -F.logsigmoid(strength * margin) * share
     rewards = (beta * chosen_ratio).detach(), (beta * rejected_ratio).detach()
     return LossOutput(loss, *rewards, (tracked,))
+
+
+def _n_kept(n: int, rho: float) -> int:
+    """Return how many of n pairs stay; 0.2 of 10 is 2 although `1 - 0.8` is a little less in floats."""
+    return max(1, math.floor((1 - rho) * n + 1e-9))
 
 
 def _drawn(margin: Tensor, tracked: Moments, uniform: Tensor, k: int) -> Tensor:
@@ -131,8 +136,9 @@ BETA_DPO = Method(
   eprint = {2407.08639},
   archivePrefix = {arXiv}
 }""",
-        note="The margin is the plain log-ratio difference, as in the authors' code at 6f3abb8e; their configuration "
-        "files set alpha 0, which is DPO, the README alpha 0.6. In their code a deviation of 0 divides by zero; the "
-        "filter there looks at the rank's share of the batch, here at the whole optimizer batch.",
+        note="The margin is the plain log-ratio difference, as in the authors' code at 6f3abb8e; with beta "
+        "inside it, as in a reward, alpha would be divided by beta. Their configuration files set alpha 0, "
+        "which is DPO, the README alpha 0.6. In their code a deviation of 0 divides by zero; the filter "
+        "there looks at the rank's share of the batch, here at the whole optimizer batch.",
     ),
 )

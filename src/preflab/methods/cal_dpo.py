@@ -28,7 +28,7 @@ class CalDPOHyperparameters(Hyperparameters):
 def cal_dpo_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
     """Logistic loss of the plain log-ratio margin plus the squared distance of each log-ratio from its target.
 
-    loss = -log sigma(delta) + 0.5 * ((log pi/ref (chosen) - t)^2 + (log pi/ref (rejected) + t)^2)
+    loss = -log sigma(delta) + (log pi/ref (chosen) - t)^2 + (log pi/ref (rejected) + t)^2
     t = 1 / (2 beta)
     delta = log pi/ref (chosen) - log pi/ref (rejected)
 
@@ -37,21 +37,21 @@ def cal_dpo_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
         beta: sets the targets +-1/(2 beta), 1/nat, (0, inf).
 
     Returns:
-        loss [pair]; rewards [pair] = log-ratio, detached. At policy == reference the loss is log 2 + 1 / (4 beta^2).
+        loss [pair]; rewards [pair] = log-ratio, detached. At policy == reference the loss is log 2 + 1 / (2 beta^2).
 
     References:
         Xiao et al., Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment, 2024,
-        arXiv:2412.14516, as in the authors' code.
+        arXiv:2412.14516, objective.
     """
     chosen, rejected = log_ratios(batch)
     target = 1 / (2 * beta)
-    loss = -F.logsigmoid(chosen - rejected) + 0.5 * ((chosen - target) ** 2 + (rejected + target) ** 2)
+    loss = -F.logsigmoid(chosen - rejected) + (chosen - target) ** 2 + (rejected + target) ** 2
     return LossOutput(loss, chosen.detach(), rejected.detach())
 
 
 def cal_dpo_at_reference(batch: ReferencedPair, *, beta: float) -> float:
-    """log(2) + 1 / (4 beta^2)."""
-    return math.log(2) + 1 / (4 * beta**2)
+    """log(2) + 1 / (2 beta^2)."""
+    return math.log(2) + 1 / (2 * beta**2)
 
 
 CAL_DPO = Method(
@@ -68,7 +68,7 @@ CAL_DPO = Method(
         paper="Xiao et al., 2024",
         title="Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
         arxiv="2412.14516",
-        equation="the authors' code",
+        equation="objective",
         claim="Contrastive losses look at relative values alone; calibrating implicit rewards to the scale of "
         "true ones improves them.",
         bibtex="""@inproceedings{xiao2024caldpo,
@@ -79,7 +79,7 @@ CAL_DPO = Method(
   eprint = {2412.14516},
   archivePrefix = {arXiv}
 }""",
-        note="There is no beta inside the sigmoid; comparisons such as arXiv:2502.01237 drop the factor 0.5, which "
-        "moves the best beta.",
+        note="There is no beta inside the sigmoid. The authors' code at 646a7545 halves the two squares, which "
+        "the equation and arXiv:2502.01237 do not; its beta of 0.002 belongs to that form.",
     ),
 )

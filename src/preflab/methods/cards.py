@@ -24,7 +24,7 @@ _NEEDS: Final = {
     "policy": "the policy's log-probs of",
     "reference": "the reference's log-probs of",
     "moving_reference": "the moving reference's log-probs of",
-    "divergence": "the KL divergence of the policy from the reference over the vocabulary along",
+    "divergence": "KL(reference || policy) over the vocabulary along",
     "collision": "the sum of the policy's squared probabilities along",
     "noise": "random numbers for",
     "score": "the data's scores of",
@@ -139,7 +139,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         else "examples are independent",
         "State": "it remembers running moments from step to step" if data["keeps_state"] else "",
         "Reference": "it follows the policy during training" if data["moves_reference"] else "",
-        "Published learning rates (full fine-tuning, 7B class)": ", ".join(
+        "Learning rates to start from (7B class; see source and notes)": ", ".join(
             f"{rate:g}" for rate in data["learning_rates"]
         ),
         "Source": _source(source),

@@ -45,7 +45,7 @@ def cdpo_loss(batch: ReferencedPair, *, beta: float, label_noise: float) -> Loss
 
     References:
         Mitchell, A note on DPO with noisy preferences and relationship to IPO, 2023, https://ericmitchell.ai/cdpo.pdf,
-        objective
+        objective.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio

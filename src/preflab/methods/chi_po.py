@@ -29,8 +29,8 @@ class ChiPOHyperparameters(Hyperparameters):
         domain=POSITIVE,
         grid=(80.0,),
         unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. TRL 1.16 uses 80 "
-        "in float32.",
+        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. 80 is "
+        "what float32 holds.",
     )
 
 

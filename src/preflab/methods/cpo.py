@@ -26,7 +26,7 @@ class CPOHyperparameters(Hyperparameters):
         1.0,
         domain=NON_NEGATIVE,
         grid=(1.0,),
-        unit="token",
+        unit="",
         doc="Weight of the likelihood term on the chosen responses; 0 removes it.",
     )
 

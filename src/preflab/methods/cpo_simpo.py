@@ -33,8 +33,8 @@ class CPOSimPOHyperparameters(Hyperparameters):
         0.05,
         domain=NON_NEGATIVE,
         grid=(0.05,),
-        unit="nat per nat/token",
-        doc="Weight of the negative log-likelihood per token of the chosen response; 0 is SimPO.",
+        unit="",
+        doc="Weight of the negative log-likelihood per token of the chosen responses; 0 is SimPO.",
         log_scale=True,
     )
 
@@ -42,7 +42,7 @@ class CPOSimPOHyperparameters(Hyperparameters):
 def cpo_simpo_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: float) -> LossOutput:
     """SimPO's margin plus the likelihood of the chosen response.
 
-    loss = -log sigma(beta * (m - gamma_beta_ratio)) - alpha * log pi(chosen) / |chosen|
+    loss_i = -log sigma(beta * (m - gamma_beta_ratio)) - alpha * log pi(chosen) / (mean chosen length)
     m = log pi(chosen) / |chosen| - log pi(rejected) / |rejected|
 
     Args:
@@ -53,15 +53,18 @@ def cpo_simpo_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: 
 
     Returns:
         loss [pair]; rewards [pair] = beta * log-prob per token, detached. Where the margin of the mean log-probs is
-        gamma_beta_ratio, the loss is log 2 - alpha * mean log pi(chosen).
+        gamma_beta_ratio, the first term is log 2. Averaged over the batch the second is the mean over its chosen
+        tokens, so an example's loss depends on the lengths beside it.
 
     References:
         Xu et al., CPO-SimPO, 2024, code at https://github.com/fe1ixxu/CPO_SIMPO, on arXiv:2401.08417 and
-        arXiv:2405.14734. TRL's CPO trainer with loss `simpo` and a `cpo_alpha` above 0 is this method.
+        arXiv:2405.14734. TRL's CPO trainer with loss `simpo` and a `cpo_alpha` above 0 is the same
+        within a micro-batch.
     """
     aligned(*batch)
     chosen, rejected = beta * batch.chosen.mean, beta * batch.rejected.mean
-    loss = -F.logsigmoid(chosen - rejected - beta * gamma_beta_ratio) - alpha * batch.chosen.mean
+    nll = -batch.chosen.total / batch.chosen.length.mean()
+    loss = -F.logsigmoid(chosen - rejected - beta * gamma_beta_ratio) + alpha * nll
     return LossOutput(loss, chosen.detach(), rejected.detach())
 
 
@@ -74,7 +77,7 @@ CPO_SIMPO = Method(
     hyperparameters=CPOSimPOHyperparameters,
     loss_at_reference=None,
     learning_rates=(1e-6,),
-    invariances=Invariances(),
+    invariances=Invariances(batch_split=False),
     source=Source(
         paper="Xu et al., 2024",
         title="CPO-SimPO: combining CPO and SimPO",
@@ -89,7 +92,7 @@ CPO_SIMPO = Method(
   url = {https://github.com/fe1ixxu/CPO_SIMPO}
 }""",
         url="https://github.com/fe1ixxu/CPO_SIMPO",
-        note="Published as code only. TRL's `cpo_alpha` defaults to 1.0, which turns its SimPO into this method with "
-        "another weight.",
+        note="Published as code only, with a token mean of the batch. TRL's `cpo_alpha` defaults to 1.0, which "
+        "turns its SimPO into this method with another weight. LLaMA-Factory takes the mean per response.",
     ),
 )

@@ -21,7 +21,7 @@ class DPONLLHyperparameters(Hyperparameters):
         1.0,
         domain=NON_NEGATIVE,
         grid=(1.0,),
-        unit="nat per nat/token",
+        unit="",
         doc="Weight of the chosen response's negative log-likelihood per token; 0 is DPO.",
         log_scale=True,
     )
@@ -43,7 +43,7 @@ def dpo_nll_loss(batch: ReferencedPair, *, beta: float, alpha: float) -> LossOut
         the likelihood term.
 
     References:
-        Pang et al., Iterative Reasoning Preference Optimization, 2024, arXiv:2404.19733, objective
+        Pang et al., Iterative Reasoning Preference Optimization, 2024, arXiv:2404.19733, objective.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio

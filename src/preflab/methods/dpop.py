@@ -45,7 +45,7 @@ def dpop_loss(batch: ReferencedPair, *, beta: float, penalty: float) -> LossOutp
 
     References:
         Pal et al., Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive, 2024, arXiv:2402.13228,
-        objective
+        eq. 3.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
@@ -73,7 +73,7 @@ DPOP = Method(
         paper="Pal et al., 2024",
         title="Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive",
         arxiv="2402.13228",
-        equation="objective",
+        equation="3",
         claim="DPO can lower the likelihood of the better answer even as the margin grows; DPOP does not, and its "
         "Smaug-72B was the first open model above 80 % on the Open LLM Leaderboard.",
         bibtex="""@misc{pal2024smaug,

@@ -57,7 +57,7 @@ def infonca_at_reference(batch: ReferencedRanked, *, beta: float, temperature: f
 INFONCA = Method(
     name="infonca",
     title="InfoNCA",
-    summary="Matches the policy's preferences among several responses to targets from their scores; DPO on pairs.",
+    summary="Matches the policy's preferences among several responses to targets from scores; on pairs it is DPO.",
     inputs=ReferencedRanked,
     loss=infonca_loss,
     hyperparameters=InfoNCAHyperparameters,
@@ -68,7 +68,7 @@ INFONCA = Method(
         NCA_PAPER,
         equation="objective",
         claim="Where responses carry explicit rewards, training on those beats methods that see preferences alone.",
-        note="Targets are softmax(score / temperature), as in the authors' code at f47b2a16; their published "
-        "temperature makes the best response the only target.",
+        note="Its learning rate is for LoRA. Targets are softmax(score / temperature), as in the authors' code "
+        "at f47b2a16; their published temperature makes the best response the only target.",
     ),
 )

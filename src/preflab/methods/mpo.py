@@ -24,9 +24,9 @@ MPO = mixture(
   eprint = {2411.10442},
   archivePrefix = {arXiv}
 }""",
-        note="The likelihood term is the token mean of the batch, as in the authors' code at 94be99c1; published with "
-        "learning rate 5e-6 and beta 0.1 for both rewards. Any other mixture: name the methods with a plus, such "
-        "as dpo+sft.",
+        note="The likelihood term is the token mean of the batch, as in the authors' code at 94be99c1; the "
+        "equation has a mean per response. Published with learning rate 5e-6 and beta 0.1 for both rewards. "
+        "Any other mixture: name the methods with a plus, such as dpo+sft.",
     ),
     defaults={"bco_beta": 0.1},
     learning_rates=(5e-6,),

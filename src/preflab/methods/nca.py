@@ -74,7 +74,7 @@ NCA = Method(
         equation="objective",
         claim="Optimising absolute likelihoods keeps the chosen likelihood from falling, which helps in "
         "mathematics and coding.",
-        note="Targets are softmax(score / temperature), as in the authors' code at f47b2a16; their published "
-        "temperature makes the best response the only target.",
+        note="Its learning rate is for LoRA. Targets are softmax(score / temperature), as in the authors' code "
+        "at f47b2a16; their published temperature makes the best response the only target.",
     ),
 )

@@ -177,9 +177,8 @@ SPELLINGS: Final = (
         "TRL CPOTrainer",
         "1.16.0",
         "loss_type: simpo, simpo_gamma: g, cpo_alpha: a",
-        "simpo+sft",
-        "simpo_weight = 1, simpo_gamma_beta_ratio = g / beta, sft_weight = a",
-        "Not cpo_simpo, whose likelihood is a mean per response.",
+        "cpo_simpo",
+        "gamma_beta_ratio = g / beta, alpha = a",
     ),
     Spelling(
         "TRL CPOTrainer",
@@ -277,8 +276,9 @@ SPELLINGS: Final = (
         "LLaMA-Factory",
         "cc1a1b01",
         "pref_loss: simpo, pref_ftx: a",
-        "cpo_simpo",
-        "alpha = a, gamma_beta_ratio = simpo_gamma / pref_beta",
+        "",
+        "",
+        "Near cpo_simpo, with the mean per response as its likelihood.",
     ),
     Spelling(
         "LLaMA-Factory",
@@ -315,8 +315,8 @@ SPELLINGS: Final = (
         "axolotl",
         "00a59d29",
         "rl: simpo, simpo_gamma: g, cpo_alpha: a",
-        "simpo+sft",
-        "simpo_gamma_beta_ratio = g / rl_beta, sft_weight = a",
+        "cpo_simpo",
+        "beta = rl_beta, gamma_beta_ratio = g / rl_beta, alpha = a",
         "cpo_alpha is 1.0 where it is not set; simpo_gamma must be.",
     ),
     Spelling(
@@ -357,9 +357,8 @@ SPELLINGS: Final = (
         "SimPO",
         "15c4ff89",
         "sft_weight: a",
-        "simpo+sft",
-        "simpo_weight = 1, sft_weight = a",
-        "Not cpo_simpo, whose likelihood is a mean per response.",
+        "cpo_simpo",
+        "alpha = a",
     ),
     Spelling(
         "SimPO", "15c4ff89", "loss_type: hinge, or label_smoothing above 0", "", "", "Variants with other formulas."

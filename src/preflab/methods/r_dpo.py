@@ -47,7 +47,7 @@ def r_dpo_loss(batch: ReferencedPair, *, beta: float, alpha: float) -> LossOutpu
 
     References:
         Park et al., Disentangling Length from Quality in Direct Preference Optimization, 2024, arXiv:2403.19159,
-        objective
+        eq. 9.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
@@ -77,7 +77,7 @@ R_DPO = Method(
         paper="Park et al., 2024",
         title="Disentangling Length from Quality in Direct Preference Optimization",
         arxiv="2403.19159",
-        equation="objective",
+        equation="9",
         claim="Keeps DPO from buying its margin with length, at the same quality.",
         bibtex="""@inproceedings{park2024disentangling,
   title = {Disentangling Length from Quality in Direct Preference Optimization},

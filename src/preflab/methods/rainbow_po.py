@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 
-from preflab.core.domains import NON_NEGATIVE, UNIT_INTERVAL, Hyperparameters, hyper
+from preflab.core.domains import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, Hyperparameters, hyper
 from preflab.core.sources import Source
-from preflab.methods._hyper import tie
 from preflab.methods._ops import aligned
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -15,7 +14,14 @@ from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPa
 class RainbowPOHyperparameters(Hyperparameters):
     """Hyper-parameters of RainbowPO."""
 
-    beta: float = tie(10.0, grid=(10.0,))
+    beta: float = hyper(
+        10.0,
+        domain=POSITIVE,
+        grid=(10.0,),
+        unit="token/nat",
+        doc="Scale of the difference per token, as in LN-DPO and SimPO: not comparable with DPO's.",
+        log_scale=True,
+    )
     alpha: float = hyper(
         0.5,
         domain=UNIT_INTERVAL,

@@ -45,8 +45,8 @@ def robust_dpo_loss(batch: ReferencedPair, *, beta: float, label_noise: float) -
         loss [pair], nats; rewards [pair] = beta * log-ratio, detached. At policy == reference the loss is log 2.
 
     References:
-        Chowdhury, Kini and Natarajan, Provably Robust DPO, 2024, arXiv:2403.00409, objective TRL's `robust` loss is the
-        same.
+        Chowdhury, Kini and Natarajan, Provably Robust DPO, 2024, arXiv:2403.00409, objective. TRL's `robust` loss is
+        the same.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio
@@ -85,7 +85,7 @@ ROBUST_DPO = Method(
   eprint = {2403.00409},
   archivePrefix = {arXiv}
 }""",
-        note="Unlike cDPO it pushes pairs apart more, not less; the loss is unbounded below. No learning rate of its "
-        "own is known here; DPO's stand in.",
+        note="Unlike cDPO it pushes pairs apart more, not less; the loss is unbounded below. No learning rate of "
+        "its own is known here; DPO's stand in.",
     ),
 )

@@ -43,7 +43,7 @@ def rpo_loss(batch: ReferencedPair, *, beta: float, eta: float) -> LossOutput:
         the likelihood term.
 
     References:
-        Liu et al., Provably Mitigating Overoptimization in RLHF, 2024, arXiv:2405.16436, objective
+        Liu et al., Provably Mitigating Overoptimization in RLHF, 2024, arXiv:2405.16436, objective.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)
     chosen, rejected = beta * chosen_ratio, beta * rejected_ratio

@@ -26,13 +26,13 @@ class RRHFHyperparameters(Hyperparameters):
 
 
 def rrhf_loss(batch: Ranked, *, rank_weight: float) -> LossOutput:
-    """Hinge without a margin on the log-probs per token of all pairs, plus the likelihood of the best response.
+    """Hinge without a margin on the log-probs per token of all pairs, plus the summed likelihood of the best response.
 
-    loss = rank_weight * (sum over score_i > score_j of max(0, m(y_j) - m(y_i))) - m(best)
+    loss = rank_weight * (sum over score_i > score_j of max(0, m(y_j) - m(y_i))) - log pi(best)
     m(y) = log pi(y) / |y|
 
     Responses with equal scores are not compared. Of a pair it is
-    rank_weight * max(0, m(rejected) - m(chosen)) - m(chosen).
+    rank_weight * max(0, m(rejected) - m(chosen)) - log pi(chosen).
 
     Args:
         batch: sequence log-probs, float32 [response], nats, with lengths in tokens, best first for each prompt;
@@ -40,8 +40,8 @@ def rrhf_loss(batch: Ranked, *, rank_weight: float) -> LossOutput:
         rank_weight: weight of the ranking term, [0, inf).
 
     Returns:
-        loss [prompt], nats/token; rewards [prompt] of the best and the worst response, log-prob per token, detached.
-        Where the policy has the right order already, the loss is -m(best).
+        loss [prompt], nats; rewards [prompt] of the best and the worst response, log-prob per token, detached.
+        Where the policy has the right order already, the loss is -log pi(best).
 
     References:
         Yuan et al., RRHF: Rank Responses to Align Language Models with Human Feedback without tears, 2023,
@@ -52,7 +52,7 @@ def rrhf_loss(batch: Ranked, *, rank_weight: float) -> LossOutput:
     compared = (prompt[:, None] == prompt[None, :]) & (score[:, None] > score[None, :])
     hinge = torch.where(compared, F.relu(mean[None, :] - mean[:, None]), 0.0).sum(dim=1)
     best, worst = ends(prompt)
-    loss = rank_weight * per_prompt(hinge, prompt) - mean[best]
+    loss = rank_weight * per_prompt(hinge, prompt) - batch.policy.total[best]
     return LossOutput(loss, mean[best].detach(), mean[worst].detach())
 
 
@@ -82,7 +82,8 @@ RRHF = Method(
   eprint = {2304.05302},
   archivePrefix = {arXiv}
 }""",
-        note="The likelihood is per token here and in the authors' code; their script weighs the ranking term by 1, "
-        "their code defaults to 100. There the likelihood term is divided by the padded length of the row.",
+        note="The likelihood is summed over tokens, as in the paper's equation; the authors' code at 24ec9e49 "
+        "divides it by the padded length of the row, so weights of 1 (their script) and 100 (their default) "
+        "belong to that form.",
     ),
 )

@@ -32,7 +32,7 @@ def rso_hinge_loss(batch: ReferencedPair, *, beta: float) -> LossOutput:
         loss [pair]; rewards [pair] = beta * log-ratio, detached. At policy == reference the loss is 1.
 
     References:
-        Liu et al., Statistical Rejection Sampling Improves Preference Optimization, 2023, arXiv:2309.06657, objective
+        Liu et al., Statistical Rejection Sampling Improves Preference Optimization, 2023, arXiv:2309.06657, objective.
         TRL's `hinge` loss in DPO is the same.
     """
     chosen_ratio, rejected_ratio = log_ratios(batch)

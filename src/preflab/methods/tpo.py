@@ -30,7 +30,7 @@ class TPOHyperparameters(Hyperparameters):
         1.0,
         domain=NON_NEGATIVE,
         grid=(0.05, 0.5, 1.0),
-        unit="token/nat",
+        unit="",
         doc="Weight of the likelihood of the gold response; 0 removes it.",
     )
 

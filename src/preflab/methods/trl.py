@@ -255,11 +255,10 @@ def _cpo(config: _Config) -> Parts:
         raise ConfigError(f"alpha: {loss} with it exponentiates sums of log-probs; there is no counterpart.")
     if loss == "sigmoid":
         return {"cpo": (1.0, {"beta": beta, "alpha": weight})}
-    likelihood: Parts = {"sft": (weight, {})} if weight else {}
     if loss == "simpo":
         if weight and "cpo_alpha" not in config.values:
             config.notes.append("Not SimPO: cpo_alpha is 1.0 by default, a likelihood term. SimPO has cpo_alpha 0.")
-        return {"simpo": (1.0, margin), **likelihood}
+        return {"cpo_simpo": (1.0, margin | {"alpha": weight})} if weight else {"simpo": (1.0, margin)}
     if loss == "hinge" and not weight:
         return {"slic_hf": (beta, {"delta": 1 / beta, "lambda_ref": 0.0})}
     raise ConfigError(f"loss_type: {loss} with cpo_alpha {weight:g} has no counterpart.")
