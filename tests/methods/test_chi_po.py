@@ -29,6 +29,8 @@ def test_golden_values(golden, check_golden):
         (-60.0, 0.9, True),
         (0.5, 0.5, False),
         (0.0, -30.0, False),
+        (-30.0, -30.0, False),
+        (0.0, -50.0, True),
     ],
 )
 def test_values_at_the_clamp_and_margins_at_the_bound_are_counted(chosen, rejected, held):

@@ -140,6 +140,11 @@ def test_meanings_that_changed_and_traps_are_told(trainer, config, version, meth
         ("dpo", {"loss_type": "ipo", "ld_alpha": 0.5}, None, "with another loss than sigmoid"),
         ("dpo", {"use_weighting": True, "sync_ref_model": True}, None, "sync_ref_model, use_weighting: together"),
         ("dpo", {"ld_alpha": 0.5}, OLD, "only the policy's tokens"),
+        ("dpo", {"reference_free": True, "label_smoothing": 0.1}, OLD, "without a reference has no counterpart"),
+        ("dpo", {"loss_type": "aot_unpaired", "label_smoothing": 0.1}, None, "aot_unpaired with smoothing has no"),
+        ("sft", {"loss_type": "dft"}, None, "loss_type: 'dft' is unknown"),
+        ("dpo", {"loss_type": "hinge", "f_divergence_type": "js_divergence"}, None, "^f_divergence_type: together or"),
+        ("dpo", {"loss_type": "hinge", "ld_alpha": 0.5}, None, "^ld_alpha: together or with another loss"),
         ("dpo", {"beta": "a lot"}, None, "beta: must be a number; got 'a lot'"),
         ("dpo", {"f_divergence_type": "kl"}, None, "f_divergence_type: 'kl' is unknown"),
         ("cpo", {"loss_type": "ipo"}, None, "has no counterpart"),
@@ -237,6 +242,7 @@ def test_notes_are_these_and_no_others(trainer, config, method, notes):
             OLD,
             ["rpo_alpha adds the token mean of the chosen likelihood: neither rpo nor dpo_nll."],
         ),
+        ({"f_divergence_type": "alpha_divergence"}, OLD, []),
         ({"use_weighting": True}, OLD, ["The weight is bounded by 1 in TRL; it is here."]),
         ({}, (1, 16, 3), []),
         ({}, (0, 24), []),
@@ -316,3 +322,9 @@ def test_refusals_say_it_in_one_sentence(trainer, config, message):
     with pytest.raises(ConfigError) as raised:
         translate(trainer, config)
     assert str(raised.value) == message
+
+
+def test_the_default_divergence_changed_its_meaning():
+    config = {"f_divergence_type": "alpha_divergence"}
+    assert translate("dpo", config).hyperparameters["alpha"] == 0.5
+    assert translate("dpo", config, version=OLD).hyperparameters["alpha"] == 1.0

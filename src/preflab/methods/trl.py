@@ -201,9 +201,11 @@ def _dpo_loss(config: _Config, loss: str) -> tuple[str, dict[str, float]]:
         values["label_noise"] = noise
     elif name == "bco" and not config.old:
         name = _NO_SHIFT
-    elif name == "dpo" and config.old and config.flag("reference_free") and not noise:
+    elif name == "dpo" and config.old and config.flag("reference_free"):
+        if noise:
+            raise ConfigError("label_smoothing: sigmoid with smoothing and without a reference has no counterpart.")
         return "cpo", {"beta": beta, "alpha": 0.0}
-    elif name == "dpo" and config.old and noise and not config.flag("reference_free"):
+    elif name == "dpo" and config.old and noise:
         return "cdpo", {"beta": beta, "label_noise": noise}
     if noise and name in ("aot", "aot_unpaired"):
         raise ConfigError(f"label_smoothing: {loss} with smoothing has no counterpart.")
