@@ -364,7 +364,7 @@ def test_plan_and_report_as_json(world, whole):
 def test_the_method_of_the_docs_goes_through_plan_training_continuing_and_report(world, whole, tmp_path, monkeypatch):
     _, cache, _ = whole
     page = (Path(__file__).parents[2] / "docs/methods.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    code, *_ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("cut_dpo.py").write_text(code)
     assert "Cut DPO" in preflab("methods", "show", "cut_dpo.py:METHOD", cache=cache).stdout
@@ -386,7 +386,7 @@ def test_the_method_of_the_docs_goes_through_plan_training_continuing_and_report
     assert "DPO up to a margin" in Path("mine/report.html").read_text(encoding="utf-8")
     train = ["train", *re.search(r"base: ([^,]+),.*train: ([^,]+),", world.read_text(), re.DOTALL).groups()]
     refused = preflab(*train, "--method", "cut_dpo.py:METHOD", "--out", "one", cache=cache, check=2)
-    assert "cut_dpo.learning_rate: missing; this method publishes none" in refused.stderr
+    assert "methods.cut_dpo: learning_rate is missing; this method publishes none" in refused.stderr
 
 
 @pytest.mark.parametrize(

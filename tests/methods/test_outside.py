@@ -1,5 +1,6 @@
 """Finding built-in methods by name and loading others from a file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
-from preflab.methods import Invariances, LossOutput, Method, Pair
+from preflab.methods import Invariances, LossOutput, Method, Moments, Pair
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HingeHyperparameters(Hyperparameters):
@@ -154,9 +155,14 @@ REDUCED = "loss = torch.relu(width - batch.chosen.total + batch.rejected.total)"
         ("return LossOutput(loss, ", "return (loss, ", "must return a LossOutput; got tuple"),
         (
             "batch.rejected.total.detach())",
-            "batch.rejected.total.detach(), (1.0,))",
+            "batch.rejected.total.detach(), (Moments(),))",
             "must return 0 Moments as its state; got 1",
         ),
+        ("batch.rejected.total.detach())", "batch.rejected.total.detach(), (1.0, 2.0))", "must be a tuple of Moments"),
+        ("learning_rates=(1e-6,)", "learning_rates=1e-6", "learning_rates must be a tuple; got 1e-06"),
+        ("loss_at_reference=None", "loss_at_reference=lambda: 0.5", "the first argument must be the batch"),
+        ("batch: Pair", 'batch: "Pear"', "its declaration cannot be read \\(NameError: name 'Pear'"),
+        ("import torch", "import torch, sys\nsys.exit(3)", "importing it failed with SystemExit: 3"),
         (
             "loss_at_reference=None",
             "loss_at_reference=lambda batch, *, width: 1.0",
@@ -258,3 +264,13 @@ def test_random_inputs_repeat_and_lists_have_two_to_four_responses():
         assert not any(a[0].shape == c[0].shape and torch.equal(a[0], c[0]) for a, _, c in pairs)
     sizes = torch.bincount(random_input(ReferencedRanked, n=50, seed=1).score.prompt)
     assert len(sizes) == 50 and set(sizes.tolist()) == {2, 3, 4}
+
+
+def test_every_method_in_the_docs_loads(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names = []
+    for i, block in enumerate(blocks):
+        (tmp_path / f"mine{i}.py").write_text(block)
+        names.append(load(f"{tmp_path}/mine{i}.py:METHOD").name)
+    assert names == ["cut_dpo", "fading_dpo"]

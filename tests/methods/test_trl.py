@@ -110,7 +110,7 @@ TOLD = [
     ("orpo", {"beta": 0.2}, None, "orpo", {"lambda_or": 0.2}, "Not equal"),
     ("kto", {"loss_type": "apo_zero_unpaired"}, None, "apo_zero", {"beta": 0.1}, "by 0.5"),
     ("bco", {}, OLD, "bco_unpaired", {"beta": 0.1}, "pools"),
-    ("sft", {"learning_rate": 1e-5}, None, "sft", {}, "completions"),
+    ("sft", {}, None, "sft", {}, "completions"),
     ("dpo", {}, (0, 20, 0), "dpo", {"beta": 0.1}, "not against 0.20.0"),
     ("dpo", {"router_aux_loss_coef": 0.01}, None, "dpo", {"beta": 0.1}, "mixture-of-experts"),
 ]
@@ -140,6 +140,12 @@ def test_meanings_that_changed_and_traps_are_told(trainer, config, version, meth
         ("dpo", {"loss_type": "ipo", "ld_alpha": 0.5}, None, "with another loss than sigmoid"),
         ("dpo", {"use_weighting": True, "sync_ref_model": True}, None, "sync_ref_model, use_weighting: together"),
         ("dpo", {"ld_alpha": 0.5}, OLD, "only the policy's tokens"),
+        ("dpo", {"bta": 0.1}, None, "'bta': no field of the objective. Did you mean 'beta'"),
+        ("dpo", {"": 0.1}, None, "'': no field of the objective"),
+        ("dpo", {"rpo_alpha": 1.0}, None, "rpo_alpha: gone since TRL 0.29"),
+        ("dpo", {"loss_type": 3}, None, "loss_type: must be a name or a list of names; got 3"),
+        ("dpo", {"loss_type": []}, None, "loss_type: must name at least one loss"),
+        ("dpo", {"loss_type": ["sigmoid"], "loss_weights": ["a"]}, None, "loss_weights: must be numbers"),
         ("dpo", {"reference_free": True, "label_smoothing": 0.1}, OLD, "without a reference has no counterpart"),
         ("dpo", {"loss_type": "aot_unpaired", "label_smoothing": 0.1}, None, "aot_unpaired with smoothing has no"),
         ("sft", {"loss_type": "dft"}, None, "loss_type: 'dft' is unknown"),
@@ -224,6 +230,12 @@ EXACT = [
         ["router_aux_loss_coef adds a loss on mixture-of-experts models, which are refused here."],
     ),
     ("dpo", {"router_aux_loss_coef": 0.0}, "dpo", []),
+    (
+        "dpo",
+        {"learning_rate": 5e-7, "max_length": 512, "reference_free": False},
+        "dpo",
+        ["Not part of the objective here: learning_rate, max_length."],
+    ),
     ("dpo", {"loss_weights": [2.0]}, "dpo", ["TRL multiplies the loss by 2; AdamW hardly sees the difference."]),
 ]
 

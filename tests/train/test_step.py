@@ -5,7 +5,7 @@ import torch
 from tests.frozen import frozen
 from tests.tiny import random_rows, tiny_model
 
-from preflab.methods import ALL, NCA
+from preflab.methods import ALL, BCO, NCA, Moments
 from preflab.scoring.logps import score
 from preflab.train.step import Given, accumulate, needs_live_reference, roles_of, stored_roles
 
@@ -118,3 +118,17 @@ def test_scores_of_a_list_count_where_they_agree_with_its_order(scores, expected
     assert batch.score.prompt.tolist() == batch.policy.prompt.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     lengths = [len(row.responses[role]) for row in rows for role in ("chosen", "rank_2", "rejected")]
     assert batch.policy.length.tolist() == lengths
+
+
+def test_numbers_that_a_loss_remembers_as_tensors_are_kept_as_numbers():
+    """A checkpoint is JSON; the natural way to write a mean gives a tensor."""
+    rows = scored_rows(4)
+
+    def forgetful(batch, **hyperparameters):
+        output = BCO.loss(batch, **hyperparameters)
+        return output._replace(state=(Moments(mean=output.chosen_reward.mean()),))
+
+    result = accumulate(
+        tiny_model(), rows, given(BCO, rows, seed=1), replace(BCO, loss=forgetful), {"beta": 0.1}, budget=10_000
+    )
+    assert [type(value) for value in result.state[0]] == [float, float, float]

@@ -146,9 +146,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _find(name: str) -> "Method":
-    from preflab.methods import find, load
+    from preflab.studies.cells import method_from
 
-    return load(name) if ":" in name else find(name)
+    return method_from(name)
 
 
 def _print_json(key: str, value: object) -> None:

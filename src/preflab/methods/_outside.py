@@ -42,8 +42,14 @@ def method_from_file(spec: str) -> Method:
         raise ConfigError(f"method {spec!r}: {path} has no {name}. {hint}")
     if not isinstance(method, Method):
         raise ConfigError(f"method {spec!r}: {name} must be a preflab.methods.Method; got {type(method).__name__}.")
-    validate(method)
-    trial(method)
+    try:
+        validate(method)
+        trial(method)
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"method {spec!r}: its declaration cannot be read ({reason}).") from error
     return method
 
 
@@ -61,6 +67,8 @@ def validate(method: Method) -> None:
             f"{where}: a name must be lower case letters, digits and underscores, starting with a letter."
         )
     leaves(method.inputs)
+    if not isinstance(method.learning_rates, tuple):
+        raise ConfigError(f"{where}: learning_rates must be a tuple; got {method.learning_rates!r}.")
     _check_hyperparameters(where, method.hyperparameters)
     _check_signature(f"{where}: loss", method.loss, method)
     moves = any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
@@ -85,7 +93,7 @@ def _execute(path: Path) -> ModuleType:
     sys.modules[module_name] = module
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise ConfigError(f"{path}: importing it failed with {type(error).__name__}: {error}") from error
     return module
@@ -106,7 +114,10 @@ def _check_hyperparameters(where: str, kind: type[Hyperparameters]) -> None:
 
 
 def _check_signature(where: str, function: Callable[..., Any], method: Method) -> None:
-    first, *rest = inspect.signature(function, eval_str=True).parameters.values()
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+    if not parameters:
+        raise ConfigError(f"{where}: the first argument must be the batch.")
+    first, *rest = parameters
     if first.annotation is not method.inputs:
         raise ConfigError(f"{where}: the first argument must be annotated {method.inputs.__name__}, as inputs says.")
     expected = [field.name for field in dataclasses.fields(method.hyperparameters)]

@@ -73,6 +73,8 @@ def trial(method: Method) -> None:
         raise ConfigError(f"{where}: the loss of plausible log-probs must be finite; got {output.loss.tolist()}.")
     if not output.loss.requires_grad:
         raise ConfigError(f"{where}: the loss has no gradient; it must not detach the policy's log-probs.")
+    if not all(isinstance(moments, Moments) for moments in output.state):
+        raise ConfigError(f"{where}: its state must be a tuple of Moments, such as (Moments(mean=0.5),).")
     if len(output.state) != n_states(method.inputs):
         raise ConfigError(
             f"{where}: must return {n_states(method.inputs)} Moments as its state; got {len(output.state)}."

@@ -132,7 +132,8 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
     source = data["source"]
     facts = {
         "Needs": needs,
-        "Loss where policy and reference agree": data["loss_at_reference"] or "not defined: no reference model",
+        "Loss where policy and reference agree": data["loss_at_reference"]
+        or ("not declared" if data["needs_reference"] else "not defined: no reference model"),
         "Unchanged under": ", ".join(holding) or "nothing declared",
         "Batch": "an example's loss depends on the rest of the batch"
         if data["couples_batch"]

@@ -3,6 +3,7 @@
 Checked against TRL 1.16.0, for DPOTrainer also against 0.24.0; `peers.SPELLINGS` holds the evidence row by row.
 """
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -74,15 +75,35 @@ def translate(trainer: str, config: Mapping[str, Any], *, version: tuple[int, ..
     if trainer not in _TRAINERS:
         raise ConfigError(f"trainer {trainer!r}: unknown. {nearest(trainer, list(_TRAINERS))}")
     wrapped = _Config(config, old=version < _FIRST_NEW)
+    others = _others(trainer, config, old=wrapped.old)
     if version[:2] != CHECKED[:2] and version[:2] != _LAST_OLD:
         wrapped.notes.append(
             f"Checked against TRL {'.'.join(map(str, CHECKED))} and {'.'.join(map(str, _LAST_OLD))}, not against "
             f"{'.'.join(map(str, version))}."
         )
     parts = _TRAINERS[trainer](wrapped)
+    if others:
+        wrapped.notes.append(f"Not part of the objective here: {', '.join(others)}.")
     if config.get("router_aux_loss_coef"):
         wrapped.notes.append("router_aux_loss_coef adds a loss on mixture-of-experts models, which are refused here.")
     return _joined(parts, wrapped.notes)
+
+
+def _others(trainer: str, config: Mapping[str, Any], *, old: bool) -> list[str]:
+    """Return the fields that are not read.
+
+    Raises:
+        ConfigError: a field that is gone, or one that looks like a misspelt field of the objective.
+    """
+    known = [*_FIELDS[trainer], "router_aux_loss_coef", *(_GONE if old else ())]
+    others = [key for key in config if key not in known]
+    for key in others:
+        if trainer == "dpo" and key in _GONE and not old and config[key]:
+            raise ConfigError(f"{key}: gone since TRL 0.29, so it changes nothing; --trl-version 0.24 reads it.")
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        if not key or close:
+            raise ConfigError(f"{key!r}: no field of the objective. {nearest(key, known)}")
+    return [key for key in others if key not in _GONE]
 
 
 def _joined(parts: Parts, notes: list[str]) -> Translation:
@@ -103,9 +124,17 @@ def _joined(parts: Parts, notes: list[str]) -> Translation:
 
 
 def _dpo(config: _Config) -> Parts:
-    given = config.values.get("loss_type") or ["sigmoid"]
-    losses = [given] if isinstance(given, str) else list(given)
+    given = config.values.get("loss_type", "sigmoid")
+    if not given:
+        raise ConfigError("loss_type: must name at least one loss.")
+    losses = [given] if isinstance(given, str) else given
+    if not isinstance(losses, list):
+        raise ConfigError(f"loss_type: must be a name or a list of names; got {given!r}.")
     weights = config.values.get("loss_weights") or [1.0] * len(losses)
+    if not isinstance(weights, list):
+        raise ConfigError(f"loss_weights: must be a list of numbers; got {weights!r}.")
+    if not all(isinstance(weight, int | float) for weight in weights):
+        raise ConfigError(f"loss_weights: must be numbers; got {weights!r}.")
     if len(weights) != len(losses):
         raise ConfigError(f"loss_weights: must be as many as loss_type, {len(losses)}; got {len(weights)}.")
     alone = losses == ["sigmoid"]
@@ -155,6 +184,30 @@ def _special_dpo(config: _Config, alone: bool) -> Parts:
     return next(iter(found.values()), {})
 
 
+_GONE: Final = ("rpo_alpha", "reference_free")
+_FIELDS: Final = {
+    "dpo": (
+        "beta",
+        "loss_type",
+        "loss_weights",
+        "label_smoothing",
+        "f_divergence_type",
+        "f_alpha_divergence_coef",
+        "discopop_tau",
+        "ld_alpha",
+        "use_weighting",
+        "sync_ref_model",
+        "ref_model_mixup_alpha",
+        "ref_model_sync_steps",
+    ),
+    "kto": ("beta", "loss_type", "desirable_weight", "undesirable_weight"),
+    "cpo": ("beta", "loss_type", "label_smoothing", "cpo_alpha", "simpo_gamma", "alpha"),
+    "orpo": ("beta",),
+    "tpo": ("beta", "loss_type", "tpo_alpha"),
+    "bco": ("beta",),
+    "sft": ("loss_type",),
+}
+"""The fields that change the objective, by trainer."""
 _DIVERGENCES: Final = {
     "reverse_kl": "dpo",
     "forward_kl": "fdpo_forward_kl",

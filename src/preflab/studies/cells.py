@@ -106,6 +106,8 @@ def method_from(source: str) -> Method:
     Raises:
         ConfigError: there is none.
     """
+    if source.endswith(".py"):
+        raise ConfigError(f"method {source!r}: which one of the file? Write {source}:NAME.")
     return load(source) if ".py:" in source else find(source)
 
 
@@ -192,7 +194,8 @@ def _learning_rates(
         return (config.train.learning_rate,), False
     if not method.learning_rates:
         raise ConfigError(
-            f"methods.{method.name}.learning_rate: missing; this method publishes none, so the study must name one."
+            f"methods.{method.name}: learning_rate is missing; this method publishes none. Write it beside its "
+            "hyper-parameters, or name one for all methods: train.learning_rate."
         )
     published = method.learning_rates[0]
     return (published * _LORA_FACTOR if config.train.lora else published,), True

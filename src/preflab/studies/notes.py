@@ -55,6 +55,11 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
             f"Training rows have up to {sum(role in RANKED for role in given)} responses: {', '.join(lists)} see all "
             "of them, the other methods the best and the worst."
         )
+    if lists and 0 < given["score"] < given["chosen"]:
+        notes.append(
+            f"{given['chosen'] - given['score']} of {given['chosen']} training rows have no scores that agree with "
+            f"their order; for {', '.join(lists)} their places count instead."
+        )
     if unstable := sum(data.get("unstable_template", {}).values()):
         notes.append(f"The chat template changes under {unstable} responses; they are their bare text and one EOS.")
     truncated = {role: n for role, n in data["truncated"].get("train", {}).items() if n}

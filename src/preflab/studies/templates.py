@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preflab.core.errors import ConfigError
+from preflab.studies.cells import method_from
 from preflab.studies.config import StudyConfig, apply_overrides, decode
 
 
@@ -42,7 +43,7 @@ def single_cell(model: str, data: str, method: str, overrides: Sequence[str] = (
         ConfigError: an override cannot be meant.
     """
     parts = [Path(text.replace(":", "-")) for text in (model, data)]
-    words = [parts[0].name, parts[1].stem, method.rpartition(":")[2] if ".py:" in method else method]
+    words = [parts[0].name, parts[1].stem, method_from(method).name]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(["train", *words]))
     document = {"study": name, "models": {"base": model}, "methods": {method: {}}, "data": {"train": data}}
     if data.startswith("pocket:"):

@@ -158,7 +158,7 @@ def accumulate(
         n_tokens=tokens,
         loss_at_reference=_mean(expected),
         clamped=sum(int(output.clamped.sum()) for output in outputs if output.clamped is not None),
-        state=outputs[-1].state,
+        state=tuple(Moments(*map(float, moments)) for moments in outputs[-1].state),
     )
 
 
