@@ -57,14 +57,21 @@ def test_an_unusual_pair_is_left_out():
 
 
 def test_pairs_are_drawn_with_their_weights():
-    """Two pairs of which one is kept: the frequency of the first is its share of the weights."""
-    tracked = moving_average(Moments(mean=0.5, std=2.0, n=9), torch.tensor([0.0, 3.0], dtype=torch.float64), 0.9)
-    weights = [math.exp(-0.5 * ((margin - tracked.mean) / tracked.std) ** 2) for margin in (0.0, 3.0)]
+    """Of three pairs one is kept: the frequency of each is its share of the weights. (Two would not tell the sign.)"""
+    before, margins = Moments(mean=0.5, std=2.0, n=9), [0.0, 3.0, 1.0]
+    tracked = moving_average(before, torch.tensor(margins, dtype=torch.float64), 0.9)
+    weights = [math.exp(-0.5 * ((margin - tracked.mean) / tracked.std) ** 2) for margin in margins]
     generator = torch.Generator().manual_seed(0)
-    kept = 0
-    for _ in range(2000):
-        uniform = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        batch = batch_of([0.0, 3.0], uniform, Moments(mean=0.5, std=2.0, n=9))
-        kept += bool(BETA_DPO.loss(batch, beta=0.1, alpha=0.0, rho=0.5).loss[0] > 0)
-    share = weights[0] / sum(weights)
-    assert kept / 2000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 2000))
+    kept = torch.zeros(3)
+    for _ in range(3000):
+        uniform = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        kept += BETA_DPO.loss(batch_of(margins, uniform, before), beta=0.1, alpha=0.0, rho=0.6).loss > 0
+    for count, weight in zip(kept.tolist(), weights, strict=True):
+        share = weight / sum(weights)
+        assert count / 3000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 3000))
+
+
+def test_the_number_of_kept_pairs_is_not_lost_to_rounding():
+    """A share of 0.8 left out of ten pairs leaves two, although 1 - 0.8 is a little less than 0.2 in floats."""
+    batch = batch_of([1.0] * 10, [0.05 + 0.09 * i for i in range(10)], Moments(mean=1.0, std=1.0, n=9))
+    assert int((BETA_DPO.loss(batch, beta=0.1, alpha=0.0, rho=0.8).loss > 0).sum()) == 2
