@@ -140,6 +140,9 @@ def test_meanings_that_changed_and_traps_are_told(trainer, config, version, meth
         ("dpo", {"loss_type": "ipo", "ld_alpha": 0.5}, None, "with another loss than sigmoid"),
         ("dpo", {"use_weighting": True, "sync_ref_model": True}, None, "sync_ref_model, use_weighting: together"),
         ("dpo", {"ld_alpha": 0.5}, OLD, "only the policy's tokens"),
+        ("dpo", {"use_weighting": True, "rpo_alpha": 1.0}, OLD, "rpo_alpha: together with use_weighting there is no"),
+        ("dpo", {"sync_ref_model": True, "label_smoothing": 0.1}, OLD, "label_smoothing: together with sync_ref_model"),
+        ("dpo", {"ld_alpha": 0.5, "loss_weights": [2.0]}, None, "loss_weights: together with ld_alpha there is no"),
         ("dpo", {"bta": 0.1}, None, "'bta': no field of the objective. Did you mean 'beta'"),
         ("dpo", {"": 0.1}, None, "'': no field of the objective"),
         ("dpo", {"rpo_alpha": 1.0}, None, "rpo_alpha: gone since TRL 0.29"),
@@ -230,6 +233,12 @@ EXACT = [
         ["router_aux_loss_coef adds a loss on mixture-of-experts models, which are refused here."],
     ),
     ("dpo", {"router_aux_loss_coef": 0.0}, "dpo", []),
+    (
+        "dpo",
+        {"ld_alpha": 0.5, "label_smoothing": 0.1, "loss_weights": [1]},
+        "ld_dpo",
+        ["TRL ignores label_smoothing for this loss since 0.29: it is DPO, not cDPO."],
+    ),
     (
         "dpo",
         {"learning_rate": 5e-7, "max_length": 512, "reference_free": False},

@@ -27,3 +27,11 @@ def target_temperature() -> Any:
         doc="Score difference that makes a response e times as probable as a target; small: only the best counts.",
         log_scale=True,
     )
+
+
+def largest_exponent(elsewhere: str = "") -> Any:
+    """Declare the clamp of an exponential; `elsewhere` is a sentence on what a peer does."""
+    doc = (
+        "Largest exponent: beyond it the exponential stays as it is there, without gradient. 80 is what float32 holds."
+    )
+    return hyper(80.0, domain=POSITIVE, grid=(80.0,), unit="nat", doc=f"{doc} {elsewhere}".strip())

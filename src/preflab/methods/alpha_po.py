@@ -8,6 +8,7 @@ from torch import Tensor
 
 from preflab.core.domains import NON_NEGATIVE, POSITIVE, Domain, Hyperparameters, hyper
 from preflab.core.sources import Source
+from preflab.methods._hyper import largest_exponent
 from preflab.methods._ops import aligned
 from preflab.methods._types import Invariances, LossOutput, Method, Pair
 
@@ -38,14 +39,7 @@ class AlphaPOHyperparameters(Hyperparameters):
         unit="",
         doc="Bend of the reward; 0 is SimPO, above 0 unlikely responses are pushed down harder.",
     )
-    clamp: float = hyper(
-        80.0,
-        domain=POSITIVE,
-        grid=(80.0,),
-        unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. 80 is "
-        "what float32 holds; TRL 1.16 has no bound here.",
-    )
+    clamp: float = largest_exponent("TRL 1.16 has no bound here.")
 
 
 def alpha_po_loss(batch: Pair, *, beta: float, gamma_beta_ratio: float, alpha: float, clamp: float) -> LossOutput:

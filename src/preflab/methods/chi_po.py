@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from preflab.core.domains import POSITIVE, Hyperparameters, hyper
 from preflab.core.sources import Source
-from preflab.methods._hyper import tie
+from preflab.methods._hyper import largest_exponent, tie
 from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
 
@@ -24,14 +24,7 @@ class ChiPOHyperparameters(Hyperparameters):
         unit="nat",
         doc="Half the largest reward margin: the margin is clipped to +-2 times this value, with no gradient outside.",
     )
-    clamp: float = hyper(
-        80.0,
-        domain=POSITIVE,
-        grid=(80.0,),
-        unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. 80 is "
-        "what float32 holds.",
-    )
+    clamp: float = largest_exponent()
 
 
 def chi_po_loss(batch: ReferencedPair, *, beta: float, reward_bound: float, clamp: float) -> LossOutput:

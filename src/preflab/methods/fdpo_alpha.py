@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Domain, Hyperparameters, hyper
-from preflab.methods._hyper import tie
+from preflab.core.domains import Domain, Hyperparameters, hyper
+from preflab.methods._hyper import largest_exponent, tie
 from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._papers import F_DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
@@ -24,14 +24,7 @@ class FDPOAlphaHyperparameters(Hyperparameters):
         unit="",
         doc="Which divergence: towards 0 it is reverse KL, at 1 forward KL.",
     )
-    clamp: float = hyper(
-        80.0,
-        domain=POSITIVE,
-        grid=(80.0,),
-        unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. TRL 1.16 uses 80 "
-        "in float32.",
-    )
+    clamp: float = largest_exponent("TRL 1.16 uses the same.")
 
 
 def fdpo_alpha_loss(batch: ReferencedPair, *, beta: float, alpha: float, clamp: float) -> LossOutput:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from preflab.core.domains import POSITIVE, Hyperparameters, hyper
-from preflab.methods._hyper import tie
+from preflab.core.domains import Hyperparameters
+from preflab.methods._hyper import largest_exponent, tie
 from preflab.methods._ops import bounded_exp, log_ratios
 from preflab.methods._papers import F_DPO_PAPER
 from preflab.methods._types import Invariances, LossOutput, Method, ReferencedPair
@@ -17,14 +17,7 @@ class FDPOForwardKLHyperparameters(Hyperparameters):
     """Hyper-parameters of f-DPO (forward KL)."""
 
     beta: float = tie(0.1, grid=(0.01, 0.05, 0.1))
-    clamp: float = hyper(
-        80.0,
-        domain=POSITIVE,
-        grid=(80.0,),
-        unit="nat",
-        doc="Largest exponent: beyond it the exponential stays at its value there, with no gradient. 80 is "
-        "what float32 holds; TRL 1.16 has no bound here.",
-    )
+    clamp: float = largest_exponent("TRL 1.16 has no bound here.")
 
 
 def fdpo_forward_kl_loss(batch: ReferencedPair, *, beta: float, clamp: float) -> LossOutput:

@@ -181,7 +181,24 @@ def _special_dpo(config: _Config, alone: bool) -> Parts:
         found["f_divergence_type"] = {_DIVERGENCES[divergence]: (1.0, values)}
     if len(found) > 1 or (found and not alone):
         raise ConfigError(f"{', '.join(found)}: together or with another loss than sigmoid there is no counterpart.")
+    if found:
+        _refuse_hidden(config, next(iter(found)))
     return next(iter(found.values()), {})
+
+
+def _refuse_hidden(config: _Config, special: str) -> None:
+    """Stop at options that change the sigmoid loss, too, beside one that has a method of its own.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    hidden = [key for key in ("label_smoothing", *_GONE) if config.old and config.values.get(key)]
+    if config.values.get("loss_weights") not in (None, [1.0]):
+        hidden.append("loss_weights")
+    if hidden:
+        raise ConfigError(f"{', '.join(hidden)}: together with {special} there is no counterpart.")
+    if config.number("label_smoothing", 0.0):
+        config.notes.append(_IGNORED)
 
 
 _GONE: Final = ("rpo_alpha", "reference_free")
@@ -232,6 +249,7 @@ _DPO_LOSSES: Final = {
     "sft": "sft",
     "sigmoid_norm": "ln_dpo",
 }
+_IGNORED = "TRL ignores label_smoothing for this loss since 0.29: it is DPO, not cDPO."
 _NO_SHIFT = "eurus minus dpo"
 """What `bco_pair` is since its reward shift was removed."""
 
@@ -263,7 +281,7 @@ def _dpo_loss(config: _Config, loss: str) -> tuple[str, dict[str, float]]:
     if noise and name in ("aot", "aot_unpaired"):
         raise ConfigError(f"label_smoothing: {loss} with smoothing has no counterpart.")
     if noise and name == "dpo":
-        config.notes.append("TRL ignores label_smoothing for this loss since 0.29: it is DPO, not cDPO.")
+        config.notes.append(_IGNORED)
     return name, values
 
 

@@ -176,7 +176,7 @@ def _backward(
     The graph of a single micro-batch is kept between the phases; several are computed once more.
     """
     asked = {leaf.quantity for leaf in leaves(method.inputs)}
-    quantities = ("policy", *(q for q in _OF_HEAD if q in asked))
+    quantities: tuple[TokenQuantity, ...] = ("policy", *(q for q in _OF_HEAD if q in asked))
     keep = len(batches) == 1
 
     def forward(batch: FlatBatch) -> Tensor:
@@ -186,14 +186,11 @@ def _backward(
         attached = [forward(batch) for batch in batches]
     values = torch.cat([found.detach() for found in attached], dim=1).requires_grad_()
     length = torch.cat([batch.length for batch in batches]).to(values.dtype)
-    scored: dict[str, TokenLogps] = {n: TokenLogps(row, length) for n, row in zip(quantities, values, strict=True)}
+    scored: dict[str, TokenLogps] = {q: TokenLogps(row, length) for q, row in zip(quantities, values, strict=True)}
     if "collision" in scored:
-        scored["collision"] = scored["collision"]._replace(token=scored["collision"].token.detach())
+        scored["collision"] = TokenLogps(scored["collision"].token.detach(), length)
     if "moving_reference" in asked:
-        assert given.model is not None
-        with torch.no_grad():
-            moving = torch.cat([token_logps(given.model, batch) for batch in batches]).to(values.dtype)
-        scored["moving_reference"] = TokenLogps(moving, length)
+        scored["moving_reference"] = TokenLogps(_under(given.model, batches).to(values.dtype), length)
     with torch.enable_grad():
         inputs = batch_inputs(scored, keys, rows, given, method)
         output = method.loss(inputs, **hyperparameters)
@@ -208,6 +205,13 @@ def _backward(
         rejected_reward=output.rejected_reward.detach(),
     )
     return detached, at_reference, scored["policy"].sums().detach()
+
+
+@torch.no_grad()
+def _under(model: PreTrainedModel | None, batches: Sequence[FlatBatch]) -> Tensor:
+    """Return the log-probs of every completion token of a group under a live reference, `[token]`, nats."""
+    assert model is not None
+    return torch.cat([token_logps(model, batch) for batch in batches])
 
 
 def batch_inputs(
