@@ -1,7 +1,7 @@
 """Attention over flat rows, registered through transformers' `AttentionInterface`, so any decoder works unchanged."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from preflab.core.errors import RunError
-from preflab.scoring.flat import Layout
+from preflab.scoring.segments import Block, Segments
 
 NAME = "preflab_flat"
 
@@ -21,7 +21,7 @@ def flat_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    layout: Layout,
+    segments: Segments,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -35,8 +35,8 @@ def flat_attention(
         query: `[1, heads, T, head_dim]`.
         key: `[1, key_value_heads, T, head_dim]`.
         value: `[1, key_value_heads, T, head_dim]`.
-        attention_mask: not used; the layout says who sees whom.
-        layout: how the flat tokens fold into rows.
+        attention_mask: not used; the segments say who sees whom.
+        segments: who attends to whom.
         scaling: factor on the scores; 1/sqrt(head_dim) when None.
         sliding_window: positions a token sees, itself included.
         softcap: scores become softcap * tanh(scores / softcap) (Gemma 2, arXiv:2408.00118).
@@ -51,29 +51,41 @@ def flat_attention(
     """
     if s_aux is not None or kwargs.get("position_bias") is not None:
         raise RunError(f"{type(module).__name__}: attention sinks and position biases are not supported yet.")
-    layout.n_calls += 1
-    n, longest = layout.gather_NL.shape
-    flat = layout.gather_NL.reshape(-1)
+    segments.n_calls += 1
+    folded = segments.folded(sliding_window, query.device)
 
-    def rows(x: Tensor) -> Tensor:
-        heads, dim = x.shape[1], x.shape[3]
-        return x[0].index_select(1, flat).view(heads, n, longest, dim).transpose(0, 1)
+    def padded(x: Tensor, index: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        # One gather for all blocks: the gradient of a gather per block would be a full tensor per block.
+        return x[0].transpose(0, 1).index_select(0, index).split(sizes)
 
-    q, k, v = rows(query), rows(key), rows(value)
-    if k.shape[1] != q.shape[1]:
-        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-        v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-    mask = layout.mask(sliding_window)
+    n_queries = [block.rows * block.n_queries for block in folded.blocks]
+    n_keys = [block.rows * block.n_keys for block in folded.blocks]
+    parts = zip(
+        folded.blocks,
+        padded(query, folded.queries, n_queries),
+        padded(key, folded.keys, n_keys),
+        padded(value, folded.keys, n_keys),
+        strict=True,
+    )
+    out = [_dense(q, k, v, block, scaling, softcap) for block, q, k, v in parts]
+    return torch.cat(out).index_select(0, folded.back)[None], None
+
+
+def _dense(q: Tensor, k: Tensor, v: Tensor, block: Block, scaling: float | None, softcap: float | None) -> Tensor:
+    """Attend within one block of padded rows; all tensors are `[row * length, heads, head_dim]`."""
+    q, k, v = (x.unflatten(0, (block.rows, -1)).transpose(1, 2) for x in (q, k, v))
+    shared = k.shape[1] != q.shape[1]
     if softcap is None:
-        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+        out = nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=block.mask, is_causal=block.mask is None, scale=scaling, enable_gqa=shared
+        )
     else:
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
         scores = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
         scores = softcap * torch.tanh(scores / softcap)
-        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32).to(q.dtype)
-        out = weights @ v
-    heads, dim = out.shape[1], out.shape[3]
-    flat_out = out.transpose(1, 2).reshape(n * longest, heads, dim).index_select(0, layout.scatter_T)
-    return flat_out[None], None
+        mask = block.mask if block.mask is not None else torch.ones_like(scores, dtype=torch.bool).tril()
+        out = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32).to(q.dtype) @ v
+    return out.transpose(1, 2).flatten(0, 1)
 
 
 AttentionInterface.register(NAME, flat_attention)

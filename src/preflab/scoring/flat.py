@@ -5,7 +5,7 @@ A response sees its prompt and itself, never another response, so one forward gi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,47 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from preflab.data.examples import TokenRow
-
-PROMPT = 0
-"""Segment number of prompt tokens; responses are numbered from 1 within their row, padding is -1."""
-
-
-@dataclass(slots=True)
-class Layout:
-    """How the flat tokens fold into padded rows for attention.
-
-    Args:
-        gather_NL: flat index of each padded position, int64 `[row, longest]`; padding repeats index 0.
-        scatter_T: padded index (row * longest + column) of each flat token, int64 `[T]`.
-        segment_NL: segment of each padded position, int64 `[row, longest]`.
-        position_NL: position id of each padded position, int64 `[row, longest]`.
-        n_calls: how many attention layers have used the layout.
-    """
-
-    gather_NL: Tensor
-    scatter_T: Tensor
-    segment_NL: Tensor
-    position_NL: Tensor
-    n_calls: int = 0
-    _masks: dict[int | None, Tensor] = field(default_factory=dict)
-
-    def mask(self, window: int | None) -> Tensor:
-        """Return which keys a query sees, bool `[row, 1, longest, longest]`.
-
-        Args:
-            window: sliding window in positions (a token sees the `window` latest positions, itself included), or None.
-        """
-        if window not in self._masks:
-            query, key = self.segment_NL[:, :, None], self.segment_NL[:, None, :]
-            n = self.segment_NL.shape[1]
-            column = torch.arange(n, device=query.device)
-            sees = ((key == PROMPT) | (key == query)) & (key >= 0) & (column[:, None] >= column[None, :])
-            if window is not None:
-                sees &= self.position_NL[:, :, None] - self.position_NL[:, None, :] < window
-            # A padding query sees itself: a row of the softmax without any key would be NaN.
-            sees |= torch.eye(n, dtype=torch.bool, device=query.device)
-            self._masks[window] = sees[:, None]
-        return self._masks[window]
+from preflab.scoring.segments import Segments, Span
 
 
 class ResponseKey(NamedTuple):
@@ -72,7 +32,7 @@ class FlatBatch:
     Args:
         input_ids: int64 `[1, T]`.
         position_ids: int64 `[1, T]`.
-        layout: how attention folds the tokens.
+        segments: who attends to whom.
         predictor_C: flat index of the hidden state that predicts each completion token, int64 `[C]`.
         target_C: the completion tokens, int64 `[C]`.
         response_C: which response a completion token belongs to, int64 `[C]`, an index into `responses`.
@@ -82,7 +42,7 @@ class FlatBatch:
 
     input_ids: Tensor
     position_ids: Tensor
-    layout: Layout
+    segments: Segments
     predictor_C: Tensor
     target_C: Tensor
     response_C: Tensor
@@ -113,11 +73,13 @@ def flatten(rows: Sequence[TokenRow], roles: Sequence[str], device: str | torch.
     """
     keys: list[ResponseKey] = []
     parts: list[_FlatRow] = []
+    start = 0
     for number, row in enumerate(rows):
         present = [role for role in roles if role in row.responses]
         if present:
             keys.extend(ResponseKey(number, role) for role in present)
-            parts.append(_lay(row, present, start=sum(len(part.ids) for part in parts)))
+            parts.append(_lay(row, present, start))
+            start += len(parts[-1].ids)
     if not keys:
         raise ValueError(f"no row of the batch has any of the roles {list(roles)}")
     targets = [rows[key.row].responses[key.role] for key in keys]
@@ -126,11 +88,10 @@ def flatten(rows: Sequence[TokenRow], roles: Sequence[str], device: str | torch.
     def tensor(arrays: Sequence[NDArray[np.int64]]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays).astype(np.int64)).to(device)
 
-    position_T, segment_T = tensor([part.positions for part in parts]), tensor([part.segments for part in parts])
     return FlatBatch(
         input_ids=tensor([part.ids for part in parts])[None],
-        position_ids=position_T[None],
-        layout=_fold([len(part.ids) for part in parts], segment_T, position_T),
+        position_ids=tensor([part.positions for part in parts])[None],
+        segments=Segments([span for part in parts for span in part.spans]),
         predictor_C=tensor([part.predictors for part in parts]),
         target_C=tensor(targets),
         response_C=tensor([np.repeat(np.arange(len(keys)), lengths)]),
@@ -144,7 +105,7 @@ class _FlatRow(NamedTuple):
 
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
-    segments: NDArray[np.int64]
+    spans: list[Span]
     predictors: NDArray[np.int64]
 
 
@@ -157,31 +118,11 @@ def _lay(row: TokenRow, present: Sequence[str], start: int) -> _FlatRow:
     return _FlatRow(
         ids=np.concatenate([row.prompt, *responses]),
         positions=np.concatenate([np.arange(n_prompt), *(np.arange(n_prompt, n_prompt + n) for n in lengths)]),
-        segments=np.repeat([PROMPT, *range(1, len(responses) + 1)], [n_prompt, *lengths]),
+        spans=[Span(start, n_prompt, int(o), n) for o, n in zip(offsets, lengths, strict=True)],
         # The last prompt token predicts the first token of every response.
         predictors=np.concatenate(
             [[start + n_prompt - 1, *range(o, o + n - 1)] for o, n in zip(offsets, lengths, strict=True)]
         ),
-    )
-
-
-def _fold(row_lengths: Sequence[int], segment_T: Tensor, position_T: Tensor) -> Layout:
-    """Return the layout of consecutive rows of these lengths."""
-    lengths = np.asarray(row_lengths)
-    longest = int(lengths.max())
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    column = np.arange(longest)
-    real = column[None, :] < lengths[:, None]
-    gather = np.where(real, starts[:, None] + column[None, :], 0)
-    scatter = np.flatnonzero(real.ravel())
-    device = segment_T.device
-    gather_NL = torch.from_numpy(gather.astype(np.int64)).to(device)
-    real_NL = torch.from_numpy(real).to(device)
-    return Layout(
-        gather_NL=gather_NL,
-        scatter_T=torch.from_numpy(scatter.astype(np.int64)).to(device),
-        segment_NL=torch.where(real_NL, segment_T[gather_NL], -1),
-        position_NL=position_T[gather_NL],
     )
 
 
@@ -198,13 +139,11 @@ class SeparateRows(NamedTuple):
 
 def separate_rows(batch: FlatBatch) -> SeparateRows:
     """Unfold a flat batch; completion tokens keep their order."""
-    layout, rows = batch.layout, []
-    n_row, branch, previous = -1, 0, -1
-    for key in batch.responses:
-        n_row, branch = (n_row, branch + 1) if key.row == previous else (n_row + 1, 1)
-        previous = key.row
-        segment = layout.segment_NL[n_row]
-        rows.append(batch.input_ids[0, layout.gather_NL[n_row, (segment == PROMPT) | (segment == branch)]])
+    ids = batch.input_ids[0]
+    rows = [
+        torch.cat([ids[span.prompt : span.prompt + span.n_prompt], ids[span.start : span.start + span.n]])
+        for span in batch.segments.spans
+    ]
     input_ids = pad_sequence(rows, batch_first=True)
     ends = [input_ids.shape[1] * i + len(row) - 1 for i, row in enumerate(rows)]
     lengths = batch.length.long().tolist()

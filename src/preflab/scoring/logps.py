@@ -155,11 +155,9 @@ def _check_layout(model: PreTrainedModel) -> None:
         found = token_logps(model, batch)
     except (TypeError, AttributeError, RuntimeError, IndexError, ValueError) as error:
         raise RunError(f"{type(model).__name__} does not run in this layout ({error}).") from error
-    if shares_prompts(model) and batch.layout.n_calls != model.config.num_hidden_layers:
-        raise RunError(
-            f"{type(model).__name__}: {batch.layout.n_calls} of {model.config.num_hidden_layers} layers are attention "
-            "layers that can share prompts."
-        )
+    if shares_prompts(model) and batch.segments.n_calls != model.config.num_hidden_layers:
+        n_calls, n_layers = batch.segments.n_calls, model.config.num_hidden_layers
+        raise RunError(f"{type(model).__name__}: {n_calls} of {n_layers} layers are attention that can share prompts.")
     gap = float((found - own).abs().max())
     if not gap <= _TOLERANCE.get(model.dtype, 0.5) * (1 + float(own.abs().max())):
         raise RunError(f"{type(model).__name__}: log-probs differ from the model's own by {gap:.2g} nats per token.")
@@ -182,7 +180,7 @@ def _flat_hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
             position_ids=batch.position_ids,
             attention_mask=None,
             use_cache=False,
-            layout=batch.layout,
+            segments=batch.segments,
         ).last_hidden_state[0]
     return hidden.index_select(0, batch.predictor_C)
 
