@@ -11,6 +11,7 @@ from preflab.data.examples import TokenRow
 from preflab.methods import TokenLogps
 from preflab.models.load import load_model
 from preflab.scoring.flat import fill, flatten, n_tokens
+from preflab.scoring.head import _softmax
 from preflab.scoring.logps import prove, score, separate_logps, shares_prompts, token_logps
 
 ROLES = ("chosen", "rejected", "mismatched")
@@ -66,13 +67,15 @@ def test_a_response_does_not_see_the_other_response():
 def test_chunks_with_recompute_give_the_same_gradients(monkeypatch):
     rows = random_rows(4)
     grads = []
-    for floats in (2**26, 61 * 3):
-        monkeypatch.setattr("preflab.scoring.logps._CHUNK_FLOATS", floats)
+    for floats, kept in ((2**26, 2**26), (61 * 3, 2**26), (61 * 3, 0)):
+        monkeypatch.setattr("preflab.scoring.head._CHUNK_FLOATS", {"cpu": floats})
+        monkeypatch.setattr("preflab.scoring.head._KEPT_FLOATS", kept)
         model = tiny_model()
         batch = flatten(rows, ("chosen", "rejected"))
         token_logps(model, batch).square().sum().backward()
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-10)
+    for others in grads[1:]:
+        torch.testing.assert_close(others, grads[0], atol=1e-12, rtol=1e-10)
 
 
 def test_linear_layers_see_every_token_once():
@@ -143,7 +146,7 @@ def test_both_layouts_give_the_same_gradients():
 
 def test_a_head_that_is_not_understood_is_refused(monkeypatch):
     model = tiny_model()
-    monkeypatch.setattr("preflab.scoring.logps._logits", lambda model, hidden: 2 * model.lm_head(hidden))
+    monkeypatch.setattr("preflab.scoring.head._softmax", lambda h, w, t: _softmax(2 * h, w, t))
     with pytest.raises(RunError, match="log-probs differ from the model's own"):
         prove(model)
 

@@ -9,10 +9,13 @@ from tests.tiny import random_rows, tiny_model
 
 from preflab.core.errors import RunError
 from preflab.methods import BCO, BETA_DPO, DPO, KTO, SAMPO, SIMPO, TDPO2, TR_DPO, n_states
-from preflab.models.adapters import LoraSettings, add_lora, merge, mix
-from preflab.models.load import trainable
+from preflab.models.adapters import load_adapter, merge
+from preflab.models.policies import LoraSettings, LoraStack, WholeModel
+from preflab.models.stacked import StackedLinear
 from preflab.scoring.logps import score
-from preflab.train.loop import Hooks, Interrupted, Task, monitor_steps, train
+from preflab.train.cell import Task, monitor_steps
+from preflab.train.loop import Hooks, Interrupted
+from preflab.train.loop import train as train_cells
 from preflab.train.optimize import clip, learning_rate
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, epoch_order, n_steps, nested_order
@@ -66,13 +69,24 @@ def hooks(stop_after=None, checkpoint_every_s=1e9):
     )
 
 
-def policy(lora):
-    model = tiny_model(dtype=torch.float32)
-    return add_lora(model, LoraSettings(r=4, alpha=8.0, target_modules="all-linear"), seed=3) if lora else model
+LORA = LoraSettings(r=4, alpha=8.0, target_modules="all-linear")
 
 
-def weights(model):
-    return {name: p.detach().clone() for name, p in trainable(model)}
+def policy(lora, seeds=(3,), **model):
+    base = tiny_model(**{"dtype": torch.float32, **model})
+    return LoraStack(base, LORA, seeds=seeds) if lora else WholeModel(base)
+
+
+def train(trained, task, folder, hooks):
+    """Train a single cell."""
+    (ended,) = train_cells(trained, [task], [folder], hooks)
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
+
+
+def weights(trained, cell=0):
+    return {name: p.detach().clone() for name, p in trained.parameters(cell).items()}
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
@@ -104,15 +118,17 @@ def test_a_reference_that_is_copied_at_every_step_is_the_policy(lora, tmp_path):
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_a_moving_reference_is_the_mixture_of_weights(lora):
-    model = policy(lora)
+def test_a_moving_reference_is_the_mixture_of_weights(lora, tmp_path):
+    trained = policy(lora)
     with torch.no_grad():
-        for parameter in dict(trainable(model)).values():
+        for parameter in trained.parameters(0).values():
             parameter += 0.1
     target = tiny_model(dtype=torch.float32, seed=5)
     before = {name: p.detach().clone() for name, p in target.named_parameters()}
-    mix(target, model, 0.25)
-    merged = (merge(model) if lora else model).state_dict()
+    trained.mix_into(target, 0, 0.25)
+    trained.save(0, tmp_path)
+    start = tiny_model(dtype=torch.float32)
+    merged = (merge(load_adapter(start, tmp_path)) if lora else trained.model).state_dict()
     for name, parameter in target.named_parameters():
         torch.testing.assert_close(parameter, 0.75 * before[name] + 0.25 * merged[name])
 
@@ -136,11 +152,11 @@ def test_training_lowers_the_loss_on_eight_pairs(tmp_path):
 def test_seeds_change_data_order_and_adapters():
     orders = [epoch_order((4, 10), seed=s, epoch=0).tolist() for s in (0, 1)]
     assert orders[0] != orders[1]
-    adapters = [weights(add_lora(tiny_model(), LoraSettings(4, 8.0, "all-linear"), seed=s)) for s in (0, 1, 0)]
-    name = next(n for n in adapters[0] if "lora_A" in n)
-    assert not torch.equal(adapters[0][name], adapters[1][name])
-    assert torch.equal(adapters[0][name], adapters[2][name])
-    assert all(not p.any() for n, p in adapters[0].items() if "lora_B" in n)
+    stack = policy(True, seeds=(0, 1, 0))
+    first, other, again = (weights(stack, cell)["adapter"] for cell in range(3))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(first, weights(policy(True, seeds=(0,)))["adapter"])
+    assert all(not layer.b.any() for layer in stack.model.modules() if isinstance(layer, StackedLinear))
 
 
 def test_a_smaller_size_is_the_beginning_of_the_larger_one():

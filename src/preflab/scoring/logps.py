@@ -14,12 +14,10 @@ from preflab.core.errors import RunError
 from preflab.data.examples import TokenRow
 from preflab.scoring.attention import flat_rows
 from preflab.scoring.flat import FlatBatch, fill, flatten, separate_rows
+from preflab.scoring.head import chunk_size, is_plain, target_logps
 
 TokenQuantity = Literal["policy", "collision", "divergence"]
 """What the head can give at a completion position."""
-
-_CHUNK_FLOATS = 2**26
-"""Logits that may be alive at once, in float32 elements (256 MiB)."""
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3}
 """Relative gap in nats that `prove` accepts; eager attention takes its softmax in float32 even in float64 models."""
@@ -50,14 +48,36 @@ def token_quantities(
             nats), `divergence` (KL(reference || policy) over the vocabulary, nats).
         reference: the frozen model of `divergence`; it gets no gradient.
     """
-    hidden_CH = _hidden(model, batch)
-    other_CH = hidden_CH
-    if "divergence" in quantities:
-        assert reference is not None
+    hidden_CH, other_CH = hidden_states(model, batch), None
+    if reference is not None:
         with torch.no_grad():
-            other_CH = _hidden(reference, batch)
-    size = max(1, _CHUNK_FLOATS // model.config.vocab_size)
-    chunks = list(zip(hidden_CH.split(size), other_CH.split(size), batch.target_C.split(size), strict=True))
+            other_CH = hidden_states(reference, batch)
+    return head_quantities(model, hidden_CH, batch.target_C, quantities, reference, other_CH)
+
+
+def head_quantities(
+    model: PreTrainedModel,
+    hidden_CH: Tensor,
+    target_C: Tensor,
+    quantities: Sequence[TokenQuantity],
+    reference: PreTrainedModel | None = None,
+    other_CH: Tensor | None = None,
+) -> Tensor:
+    """Return quantities of completion positions from their hidden states, `[quantity, C]`.
+
+    Args:
+        model: the policy, whose head is used.
+        hidden_CH: its hidden states, `[C, hidden]`.
+        target_C: completion tokens, int64 `[C]`.
+        quantities: as in `token_quantities`.
+        reference: the frozen model of `divergence`.
+        other_CH: its hidden states.
+    """
+    if tuple(quantities) == ("policy",) and is_plain(model):
+        return target_logps(model, hidden_CH, target_C)[None]
+    size = chunk_size(model, hidden_CH.device)
+    other_CH = hidden_CH if other_CH is None else other_CH
+    chunks = list(zip(hidden_CH.split(size), other_CH.split(size), target_C.split(size), strict=True))
 
     def values(hidden: Tensor, other: Tensor, target: Tensor) -> Tensor:
         return _chunk_quantities(model, hidden, target, quantities, reference, other)
@@ -67,6 +87,26 @@ def token_quantities(
     else:
         parts = [values(*chunk) for chunk in chunks]
     return torch.cat(parts, dim=1)
+
+
+def hidden_states(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the hidden states that predict the completion tokens, `[C, hidden]`."""
+    return _flat_hidden(model, batch) if shares_prompts(model) else _separate_hidden(model, batch)
+
+
+def layout_tokens(model: PreTrainedModel, batch: FlatBatch, responses: slice, flat: int) -> int:
+    """Return how many positions of the model's input hold consecutive responses, padding included.
+
+    Args:
+        model: the model, which decides on the layout.
+        batch: the batch.
+        responses: which responses.
+        flat: their flat tokens.
+    """
+    if shares_prompts(model):
+        return flat
+    spans = batch.segments.spans
+    return len(spans[responses]) * max(span.n_prompt + span.n for span in spans)
 
 
 @torch.no_grad()
@@ -192,11 +232,6 @@ def _separate_hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
         input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
     ).last_hidden_state
     return hidden.flatten(0, 1).index_select(0, rows.predictor_C)
-
-
-def _hidden(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
-    """Return the hidden states that predict the completion tokens, `[C, hidden]`."""
-    return _flat_hidden(model, batch) if shares_prompts(model) else _separate_hidden(model, batch)
 
 
 def _chunk_quantities(

@@ -143,8 +143,9 @@ def _fold(segments: Sequence[Segment], window: int | None, device: torch.device)
         mask = None if causal else torch.from_numpy(_mask(group, n_queries, n_keys, window)).to(device)
         blocks.append(Block(len(group), n_queries, n_keys, mask))
         for segment in group:
-            queries.append(np.pad(segment.queries, (0, n_queries - len(segment.queries))))
-            keys.append(np.pad(segment.keys, (0, n_keys - len(segment.keys))))
+            # Padding repeats a token of the same row: what is not finite in one row must not reach another.
+            queries.append(np.pad(segment.queries, (0, n_queries - len(segment.queries)), mode="edge"))
+            keys.append(np.pad(segment.keys, (0, n_keys - len(segment.keys)), mode="edge"))
             back[segment.queries] = filled + np.arange(len(segment.queries))
             filled += n_queries
 

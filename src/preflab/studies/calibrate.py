@@ -16,14 +16,15 @@ from transformers import PreTrainedModel
 from preflab.core.ids import content_id
 from preflab.data.examples import TokenRow
 from preflab.methods import DPO
-from preflab.models.adapters import LoraSettings, add_lora, decoder_of
 from preflab.models.load import load_model, quiet, weights_digest
+from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
 from preflab.sampling.generate import GenerationSettings, generate
 from preflab.scoring.logps import prove, score, shares_prompts
 from preflab.store.artefacts import write_json
 from preflab.studies.config import LoraConfig
 from preflab.studies.workers import clean_context
-from preflab.train.step import Given, accumulate
+from preflab.train.lockstep import drive
+from preflab.train.step import Given, gradient
 
 _ROLES = ("chosen", "rejected")
 _TOKENS = 1024
@@ -93,18 +94,18 @@ def _measure(probe: Probe) -> Speed:
     prove(model)
     rows = _rows(probe, model.config.vocab_size)
     generated = _generate_speed(model, probe)
-    policy = model if probe.lora is None else add_lora(model, LoraSettings(**probe.lora.model_dump()), seed=0)
     tokens = sum(len(r.prompt) + sum(map(len, r.responses.values())) for r in rows)
-    scored = tokens / _seconds(lambda: score(decoder_of(policy), rows, _ROLES, budget=_TOKENS * 4))
+    scored = tokens / _seconds(lambda: score(model, rows, _ROLES, budget=_TOKENS * 4))
+    policy: Policy = WholeModel(model)
+    if probe.lora is not None:
+        policy = LoraStack(model, LoraSettings(**probe.lora.model_dump()), seeds=[0])
     references = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in rows] for role in _ROLES}
 
     def step() -> None:
-        accumulate(decoder_of(policy), rows, Given(references=references), DPO, {"beta": 0.1}, budget=_TOKENS * 4)
+        drive(policy, {0: gradient(rows, Given(references=references), DPO, {"beta": 0.1}, budget=_TOKENS * 4)})
 
     train = tokens / _seconds(step)
-    return Speed(
-        train=train, score=scored, generate=generated, load_s=load_s, shares_prompts=shares_prompts(decoder_of(policy))
-    )
+    return Speed(train=train, score=scored, generate=generated, load_s=load_s, shares_prompts=shares_prompts(model))
 
 
 def _generate_speed(model: PreTrainedModel, probe: Probe) -> float:

@@ -5,34 +5,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from preflab.core.errors import RunError
 from preflab.core.ids import canonical_json
 from preflab.data.examples import TokenRow
 from preflab.evals.pairs import ROLES, margins, match_unpaired, score_pairs
 from preflab.evals.responses import Question, describe_responses, rewards_of, sample_responses
-from preflab.methods import SFT
-from preflab.models import adapters
+from preflab.models.adapters import load_adapter
 from preflab.models.load import load_model, load_tokenizer, weights_digest
 from preflab.sampling.generate import GenerationSettings, Response
 from preflab.scoring.logps import prove, shares_prompts
 from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store
-from preflab.studies.cells import method_from
 from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
 from preflab.studies.stages import Stage
-from preflab.train.checkpoints import Progress
-from preflab.train.loop import Hooks, Task, train
-from preflab.train.settings import TrainSettings
-from preflab.train.step import References, needs_live_reference, stored_roles
+from preflab.train.step import References
 
 Report = Callable[[str, int, int], None]
 """`report(what, done, total)`: progress within a stage."""
@@ -82,13 +75,12 @@ def run_stage(stage: Stage, bench: Bench, report: Report, should_stop: Callable[
         Interrupted: the stage was asked to stop and can be continued.
         PreflabError: the stage failed.
     """
-    functions = {"sft": _sft, "reference": _reference, "train": _train, "validate": _validate, "evaluate": _evaluate}
+    functions = {"reference": _reference, "validate": _validate, "evaluate": _evaluate}
     began = time.perf_counter()
     info: dict[str, Any] = {}
     with bench.store.write(stage.spec, info) as folder:
         functions[stage.kind](stage, bench, folder, info, report, should_stop)
-        # A run that was stopped and continued took longer than this session.
-        info["seconds"] = round(max(time.perf_counter() - began, info.pop("train_seconds", 0.0)), 3)
+        info["seconds"] = round(time.perf_counter() - began, 3)
     bench.store.clear_work(stage.spec)
     return info
 
@@ -101,41 +93,14 @@ def start_folder(bench: Bench, start: str, sft: StageSpec | None) -> Path:
     return Path(bench.models[start])
 
 
-def _sft(
-    stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
-) -> None:
-    """Fine-tune base on the sft split and leave whole weights, an adapter merged."""
-    params = stage.spec.params
-    split = read_split(bench.artefact(), "sft")
-    policy = _policy(bench, start_folder(bench, "base", None), params, seed=params["seed"])
-    task = Task(
-        method=SFT,
-        hyperparameters={},
-        rows=split.rows,
-        references={},
-        blocks=(len(split.rows),),
-        seed=params["seed"],
-        monitor=read_split(bench.artefact(), "validation", params["monitor_rows"]).rows,
-        settings=TrainSettings(**params["settings"], token_budget=stage.spec.numeric["token_budget"]),
-    )
-    progress = _run_task(policy, task, stage, bench, report, should_stop)
-    if progress.diverged is not None:
-        raise RunError(f"SFT diverged at step {progress.step}: {progress.diverged}; lower sft.learning_rate.")
-    _write_log(folder, progress)
-    model = adapters.merge(policy) if isinstance(policy, PeftModel) else policy
-    adapters.save(model, folder / "model")
-    _tokenizer(bench).save_pretrained(folder / "model")
-    info |= _log_info(progress)
-
-
 def _reference(
     stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
 ) -> None:
     """Fill the reference store with everything this study will ask of one start point."""
     data = bench.artefact()
     weights = start_folder(bench, stage.start, stage.sft)
-    references = _reference_store(bench, weights)
-    model = functools.cache(lambda: _load(bench, weights))
+    references = reference_store(bench, weights)
+    model = functools.cache(lambda: load_frozen(bench, weights))
     for name, roles, n in stage.spec.params["scored"]:
         rows = read_split(data, name, n).rows
         references.complete(
@@ -143,40 +108,6 @@ def _reference(
         )
     info |= {"responses_scored": references.n_scored, "weights": weights_digest(weights)}
     (folder / "about.txt").write_text("Log-probs live in the reference store outside the study.\n", encoding="utf-8")
-
-
-def _train(
-    stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
-) -> None:
-    """Train one cell; a cell that diverges is committed with its step and cause and without weights."""
-    params = stage.spec.params
-    method = method_from(stage.method)
-    size = params["blocks"][-1]
-    data = bench.artefact()
-    split = read_split(data, "train", size)
-    weights = start_folder(bench, stage.start, stage.sft)
-    references = _reference_store(bench, weights)
-    policy = _policy(bench, weights, params, seed=params["seed"])
-    task = Task(
-        method=method,
-        hyperparameters=params["hyperparameters"],
-        rows=split.rows,
-        references=_tokens(stage, bench, references, split.rows, stored_roles(method)),
-        live_reference=_load(bench, weights) if needs_live_reference(method) else None,
-        blocks=tuple(params["blocks"]),
-        seed=params["seed"],
-        monitor=read_split(data, "validation", params["monitor_rows"]).rows,
-        settings=TrainSettings(**params["settings"], token_budget=stage.spec.numeric["token_budget"]),
-    )
-    progress = _run_task(policy, task, stage, bench, report, should_stop)
-    _write_log(folder, progress)
-    info |= _log_info(progress)
-    if progress.diverged is not None:
-        info |= {"status": "diverged", "step": progress.step, "cause": progress.diverged}
-        return
-    adapters.save(policy, folder / "model")
-    _tokenizer(bench).save_pretrained(folder / "model")
-    info |= {"status": "done"}
 
 
 def _validate(
@@ -191,7 +122,7 @@ def _validate(
         assert gold is not None
         questions = _questions(split, params["n_prompts"])
         responses = _sample(model, questions, params, bench, functools.partial(report, "sampling"))
-        values = rewards_of(questions, responses, _tokenizer(bench), gold)
+        values = rewards_of(questions, responses, tokenizer_of(bench), gold)
     else:
         records = _score_split(model, references, split, stage, bench, functools.partial(report, "scoring"))
         values = [0.5 if m == 0 else float(m > 0) for m in margins(records)]
@@ -205,7 +136,7 @@ def _evaluate(
     """Score pairs and sample responses on the test and out-of-distribution splits, per example."""
     params = stage.spec.params
     model, references = _cell_model(stage, bench)
-    start = model if stage.train is None else _load(bench, start_folder(bench, stage.start, stage.sft))
+    start = model if stage.train is None else load_frozen(bench, start_folder(bench, stage.start, stage.sft))
     budget = stage.spec.numeric["token_budget"]
     pairs: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
@@ -219,54 +150,31 @@ def _evaluate(
         questions = _questions(split, params["n_prompts"])
         responses = _sample(model, questions, params, bench, progress)
         described = describe_responses(
-            model, start, _tokenizer(bench), questions, responses, reward=gold, budget=budget, progress=progress
+            model, start, tokenizer_of(bench), questions, responses, reward=gold, budget=budget, progress=progress
         )
         answers += [{"split": name, **record} for record in described]
-    _write_table(folder / "pairs.parquet", pairs)
-    _write_table(folder / "responses.parquet", answers)
+    write_table(folder / "pairs.parquet", pairs)
+    write_table(folder / "responses.parquet", answers)
     info |= {"n_pairs": len(pairs), "n_responses": len(answers)}
 
 
 def _cell_model(stage: Stage, bench: Bench) -> tuple[PreTrainedModel, ReferenceStore]:
     """Return the trained model of a cell (or the start point itself) and its start point's reference log-probs."""
     weights = start_folder(bench, stage.start, stage.sft)
-    references = _reference_store(bench, weights)
+    references = reference_store(bench, weights)
     if stage.train is None:
-        return _load(bench, weights), references
+        return load_frozen(bench, weights), references
     folder = bench.store.get(stage.train).file("model")
     if (folder / "adapter_config.json").exists():
-        return adapters.decoder_of(adapters.load_adapter(_load(bench, weights), folder)), references
-    return _load(bench, folder), references
+        return cast(PreTrainedModel, load_adapter(load_frozen(bench, weights), folder).get_base_model()), references
+    return load_frozen(bench, folder), references
 
 
-def _policy(bench: Bench, weights: Path, params: Mapping[str, Any], *, seed: int) -> PreTrainedModel | PeftModel:
-    model = _load(bench, weights)
-    if params["lora"] is None:
-        return model.requires_grad_(True)
-    return adapters.add_lora(model, adapters.LoraSettings(**params["lora"]), seed=seed)
-
-
-def _run_task(
-    policy: PreTrainedModel | PeftModel,
-    task: Task,
-    stage: Stage,
-    bench: Bench,
-    report: Report,
-    should_stop: Callable[[], bool],
-) -> Progress:
-    hooks = Hooks(
-        progress=functools.partial(report, "steps"),
-        should_stop=should_stop,
-        checkpoint_every_s=bench.checkpoint_every_s,
-    )
-    return train(policy, task, bench.store.work(stage.spec), hooks)
-
-
-def _tokens(
+def known_tokens(
     stage: Stage, bench: Bench, references: ReferenceStore, rows: Sequence[TokenRow], roles: Sequence[str]
 ) -> References:
     """Return the start point's log-probs; a store that was deleted since the reference stage is filled again."""
-    start = functools.cache(lambda: _load(bench, start_folder(bench, stage.start, stage.sft)))
+    start = functools.cache(lambda: load_frozen(bench, start_folder(bench, stage.start, stage.sft)))
     references.complete(start, rows, roles, budget=stage.spec.numeric["token_budget"])
     return {role: references.tokens(rows, role) for role in roles}
 
@@ -279,7 +187,7 @@ def _score_split(
     bench: Bench,
     progress: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    known = _tokens(stage, bench, references, split.rows, ROLES)
+    known = known_tokens(stage, bench, references, split.rows, ROLES)
     budget = stage.spec.numeric["token_budget"]
     records = score_pairs(model, split.rows, known, budget=budget, progress=progress)
     return match_unpaired([{"family": e.family, **r} for e, r in zip(split.examples, records, strict=True)])
@@ -303,27 +211,13 @@ def _sample(
     settings = GenerationSettings(
         max_new_tokens=params["max_new_tokens"], batch_size=params["batch_size"], seed=params["seed"]
     )
-    tokenizer = _tokenizer(bench)
+    tokenizer = tokenizer_of(bench)
     return sample_responses(model, tokenizer, questions, settings, end_ids=bench.end_ids, progress=progress)
 
 
-def _write_log(folder: Path, progress: Progress) -> None:
-    _write_table(folder / "log.parquet", progress.log)
-    _write_table(folder / "monitor.parquet", progress.monitor)
-
-
-def _write_table(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_table(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records as Parquet."""
     pq.write_table(pa.Table.from_pylist(list(records)), path)
-
-
-def _log_info(progress: Progress) -> dict[str, Any]:
-    return {
-        "n_steps": len(progress.log),
-        "tokens": sum(record["n_tokens"] for record in progress.log),
-        "examples": sum(record["n_rows"] for record in progress.log),
-        "clamped": sum(record["clamped"] for record in progress.log),
-        "train_seconds": progress.seconds,
-    }
 
 
 @functools.lru_cache(maxsize=2)
@@ -331,7 +225,8 @@ def _tokenizer_from(folder: Path, allow_remote_code: bool) -> PreTrainedTokenize
     return load_tokenizer(folder, allow_remote_code=allow_remote_code)
 
 
-def _tokenizer(bench: Bench) -> PreTrainedTokenizerBase:
+def tokenizer_of(bench: Bench) -> PreTrainedTokenizerBase:
+    """Return the study's tokenizer."""
     return _tokenizer_from(bench.tokenizer, bench.allows_code(bench.tokenizer))
 
 
@@ -339,7 +234,7 @@ _layouts: dict[str, bool] = {}
 """Architecture to whether its rows share prompts, once a loaded model has proven it."""
 
 
-def _load(bench: Bench, folder: Path) -> PreTrainedModel:
+def load_frozen(bench: Bench, folder: Path) -> PreTrainedModel:
     """Load frozen weights; the first load of an architecture proves how its rows are laid out."""
     allowed = bench.allows_code(folder)
     model = load_model(folder, dtype=bench.dtype, device=bench.device, allow_remote_code=allowed)
@@ -351,6 +246,7 @@ def _load(bench: Bench, folder: Path) -> PreTrainedModel:
     return model.requires_grad_(False)
 
 
-def _reference_store(bench: Bench, weights: Path) -> ReferenceStore:
+def reference_store(bench: Bench, weights: Path) -> ReferenceStore:
+    """Return the store of a start point's log-probs."""
     numeric = {"device": bench.device, "dtype": bench.dtype}
     return ReferenceStore(bench.cache, weights_digest(weights), numeric)

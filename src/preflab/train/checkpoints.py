@@ -53,7 +53,7 @@ def save(
     }
     with committed_folder(final) as temporary:
         save_file({name: p.detach().contiguous() for name, p in parameters.items()}, temporary / "weights.safetensors")
-        save_file({**moments, "/rng": torch.get_rng_state()}, temporary / "optimizer.safetensors")
+        save_file(moments, temporary / "optimizer.safetensors")
         if moving is not None:
             save_model(moving, str(temporary / "reference.safetensors"))
         write_json(temporary / "progress.json", asdict(progress))
@@ -77,7 +77,6 @@ def restore(
             continue
         weights = load_file(path / "weights.safetensors")
         moments = load_file(path / "optimizer.safetensors")
-        torch.set_rng_state(moments.pop("/rng"))
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(weights[name])

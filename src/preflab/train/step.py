@@ -33,7 +33,8 @@ from preflab.methods import (
     leaves,
 )
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
-from preflab.scoring.logps import TokenQuantity, token_logps, token_quantities
+from preflab.scoring.logps import TokenQuantity, token_logps
+from preflab.train.lockstep import Forward, Run, Scored
 
 References = Mapping[str, Sequence[NDArray[np.float32] | None]]
 """Role to the reference's token log-probs of each row, float32 `[token]`, nats; None where a row lacks the role."""
@@ -43,25 +44,35 @@ _OF_HEAD: Final[tuple[TokenQuantity, ...]] = ("collision", "divergence")
 """What the policy's head gives beside log-probs."""
 
 
+MEASURES: Final = (
+    "loss",
+    "chosen_reward",
+    "rejected_reward",
+    "chosen_total",
+    "rejected_total",
+    "loss_at_reference",
+    "clamped",
+)
+"""What is known of a batch: means of the loss, of the implicit rewards, of the log-probs of the responses (nats) and of
+what the loss would be at policy == reference; then the examples in which a declared clamp replaced a value. NaN: there
+is no such value."""
+
+
 class BatchResult(NamedTuple):
     """What a batch says about itself; gradients are left on the parameters."""
 
-    loss: float
-    """Mean loss over examples."""
-    chosen_reward: float
-    rejected_reward: float
-    """Mean implicit rewards; NaN where the method has none."""
-    chosen_total: float
-    rejected_total: float
-    """Mean log-prob of the responses, nats; NaN where the batch has none."""
+    n_examples: int
+    """Examples that the loss was summed over."""
+    measures: Tensor
+    """`MEASURES`, float64 `[7]`, on the device: reading them waits for it."""
     n_tokens: int
     """Flat tokens of the batch."""
-    loss_at_reference: float
-    """What the mean loss would be at policy == reference; NaN where the method has no such value."""
-    clamped: int
-    """Examples in which a declared clamp replaced a value."""
     state: tuple[Moments, ...]
     """What the method remembers for the next step."""
+
+    def read(self) -> dict[str, float]:
+        """Return the measures by name."""
+        return dict(zip(MEASURES, self.measures.tolist(), strict=True))
 
 
 def roles_of(method: Method) -> tuple[str, ...]:
@@ -111,19 +122,17 @@ class Given:
     stream: tuple[int, int] = (0, 0)
 
 
-def accumulate(
-    policy: PreTrainedModel,
+def gradient(
     rows: Sequence[TokenRow],
     given: Given,
     method: Method,
     hyperparameters: Mapping[str, Any],
     *,
     budget: int,
-) -> BatchResult:
-    """Add the gradient of the batch's mean loss to the parameters.
+) -> Run[BatchResult]:
+    """Ask for what the gradient of a batch's summed loss needs, as a run of `drive`.
 
     Args:
-        policy: the model, with adapters inside it where there are any.
         rows: the optimizer batch.
         given: what else the loss asks for.
         method: the objective.
@@ -133,78 +142,95 @@ def accumulate(
     roles = roles_of(method)
     micro_batches = fill(rows, roles, budget)
     groups = [micro_batches] if method.couples_batch else [[micro] for micro in micro_batches]
-    outputs: list[LossOutput] = []
-    expected: list[Tensor] = []
-    scored: list[tuple[list[ResponseKey], Tensor]] = []
-    tokens = 0
+    found = []
     for group in groups:
-        batches = [flatten([rows[i] for i in micro], roles, _device(policy)) for micro in group]
-        keys = [ResponseKey(micro[k.row], k.role) for micro, b in zip(group, batches, strict=True) for k in b.responses]
-        output, at_reference, sums = _backward(policy, batches, keys, rows, given, method, hyperparameters)
-        outputs.append(output)
-        expected.append(torch.full_like(output.loss, at_reference))
-        scored.append((keys, sums))
-        tokens += sum(batch.n_tokens for batch in batches)
-    n_examples = sum(len(output.loss) for output in outputs)
-    for parameter in policy.parameters():
-        if parameter.grad is not None:
-            parameter.grad /= n_examples
+        found.append((yield from _group(group, rows, given, method, hyperparameters)))
+    outputs = [part.output for part in found]
+    expected = [torch.full_like(part.output.loss, part.at_reference) for part in found]
     return BatchResult(
-        loss=_mean([output.loss for output in outputs]),
-        chosen_reward=_mean([output.chosen_reward for output in outputs]),
-        rejected_reward=_mean([output.rejected_reward for output in outputs]),
-        chosen_total=_role_mean(scored, "chosen"),
-        rejected_total=_role_mean(scored, "rejected"),
-        n_tokens=tokens,
-        loss_at_reference=_mean(expected),
-        clamped=sum(int(output.clamped.sum()) for output in outputs if output.clamped is not None),
+        n_examples=sum(len(output.loss) for output in outputs),
+        measures=torch.stack(
+            [
+                _mean([output.loss for output in outputs]),
+                _mean([output.chosen_reward for output in outputs]),
+                _mean([output.rejected_reward for output in outputs]),
+                _role_mean(found, "chosen"),
+                _role_mean(found, "rejected"),
+                _mean(expected),
+                sum((o.clamped.sum() for o in outputs if o.clamped is not None), torch.zeros(())).double(),
+            ]
+        ),
+        n_tokens=sum(part.n_tokens for part in found),
         state=tuple(Moments(*map(float, moments)) for moments in outputs[-1].state),
     )
 
 
-def _backward(
-    policy: PreTrainedModel,
-    batches: Sequence[FlatBatch],
-    keys: Sequence[ResponseKey],
+class _Part(NamedTuple):
+    """What one loss call gave."""
+
+    output: LossOutput
+    at_reference: float
+    keys: list[ResponseKey]
+    totals: Tensor
+    """Log-prob of each response, `[R]`, nats."""
+    n_tokens: int
+
+
+def _group(
+    group: Sequence[Sequence[int]],
     rows: Sequence[TokenRow],
     given: Given,
     method: Method,
     hyperparameters: Mapping[str, Any],
-) -> tuple[LossOutput, float, Tensor]:
-    """Add the gradient of one group's summed loss; return its output, its loss at the reference and the policy totals.
+) -> Run[_Part]:
+    """Go through micro-batches whose examples share one loss call.
 
     The graph of a single micro-batch is kept between the phases; several are computed once more.
     """
-    asked = {leaf.quantity for leaf in leaves(method.inputs)}
+    roles, asked = roles_of(method), {leaf.quantity for leaf in leaves(method.inputs)}
     quantities: tuple[TokenQuantity, ...] = ("policy", *(q for q in _OF_HEAD if q in asked))
-    keep = len(batches) == 1
+    reference = given.model if "divergence" in asked else None
 
-    def forward(batch: FlatBatch) -> Tensor:
-        return token_quantities(policy, batch, quantities, given.model)
+    def forward(micro: Sequence[int], *, attached: bool) -> Forward:
+        own = [rows[i] for i in micro]
+        return Forward(rows=own, roles=roles, quantities=quantities, attached=attached, reference=reference)
 
-    with torch.set_grad_enabled(keep):
-        attached = [forward(batch) for batch in batches]
-    values = torch.cat([found.detach() for found in attached], dim=1).requires_grad_()
-    length = torch.cat([batch.length for batch in batches]).to(values.dtype)
-    scored: dict[str, TokenLogps] = {q: TokenLogps(row, length) for q, row in zip(quantities, values, strict=True)}
-    if "collision" in scored:
-        scored["collision"] = TokenLogps(scored["collision"].token.detach(), length)
+    keep = len(group) == 1
+    answers: list[Scored] = []
+    for micro in group:
+        answers.append(_given((yield forward(micro, attached=keep))))
+    keys = [
+        ResponseKey(micro[k.row], k.role) for micro, scored in zip(group, answers, strict=True) for k in scored.keys
+    ]
+    values = torch.cat([scored.values for scored in answers], dim=1).requires_grad_()
+    length = torch.cat([scored.length for scored in answers]).to(values.dtype)
+    known: dict[str, TokenLogps] = {q: TokenLogps(row, length) for q, row in zip(quantities, values, strict=True)}
+    if "collision" in known:
+        known["collision"] = TokenLogps(known["collision"].token.detach(), length)
     if "moving_reference" in asked:
-        scored["moving_reference"] = TokenLogps(_under(given.model, batches).to(values.dtype), length)
+        moving = _under(given.model, [flatten([rows[i] for i in micro], roles, values.device) for micro in group])
+        known["moving_reference"] = TokenLogps(moving.to(values.dtype), length)
     with torch.enable_grad():
-        inputs = batch_inputs(scored, keys, rows, given, method)
+        inputs = batch_inputs(known, keys, rows, given, method)
         output = method.loss(inputs, **hyperparameters)
         (slope,) = torch.autograd.grad(output.loss.sum(), values)
-    for batch, known, part in zip(batches, attached, slope.split([v.shape[1] for v in attached], dim=1), strict=True):
-        again = known if keep else forward(batch)
-        again.backward(part)
     at_reference = method.loss_at_reference(inputs, **hyperparameters) if method.loss_at_reference else float("nan")
+    for micro, part in zip(group, slope.split([s.values.shape[1] for s in answers], dim=1), strict=True):
+        if not keep:
+            yield forward(micro, attached=True)
+        yield part
     detached = output._replace(
         loss=output.loss.detach(),
         chosen_reward=output.chosen_reward.detach(),
         rejected_reward=output.rejected_reward.detach(),
     )
-    return detached, at_reference, scored["policy"].sums().detach()
+    totals, n_tokens = known["policy"].sums().detach(), sum(scored.n_tokens for scored in answers)
+    return _Part(detached, at_reference, keys, totals, n_tokens)
+
+
+def _given(answer: Scored | None) -> Scored:
+    assert answer is not None
+    return answer
 
 
 @torch.no_grad()
@@ -316,14 +342,10 @@ class _Parts:
         return torch.from_numpy(values).to(self.scored["policy"].token.detach())
 
 
-def _device(model: PreTrainedModel) -> torch.device:
-    return next(model.parameters()).device
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    whole = torch.cat([part.reshape(-1) for part in parts]).double()
+    return whole.mean() if len(whole) else whole.new_full((), float("nan"))
 
 
-def _mean(parts: Sequence[Tensor]) -> float:
-    whole = torch.cat([part.reshape(-1) for part in parts])
-    return float(whole.double().mean()) if len(whole) else float("nan")
-
-
-def _role_mean(scored: Sequence[tuple[Sequence[ResponseKey], Tensor]], role: str) -> float:
-    return _mean([sums[[i for i, key in enumerate(keys) if key.role == role]] for keys, sums in scored])
+def _role_mean(parts: Sequence[_Part], role: str) -> Tensor:
+    return _mean([part.totals[[i for i, key in enumerate(part.keys) if key.role == role]] for part in parts])

@@ -1,0 +1,210 @@
+"""What is trained: the whole weights of one cell, or the LoRA adapters of several cells on one frozen base."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from preflab.core.seeds import derive
+from preflab.models.load import trainable
+from preflab.models.stacked import Rows, StackedLinear
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adapters (Hu et al., 2021, arXiv:2106.09685).
+
+    Args:
+        r: rank.
+        alpha: scale; the update is multiplied by alpha / r.
+        target_modules: names of linear layers, or `all-linear`.
+    """
+
+    r: int
+    alpha: float
+    target_modules: str | Sequence[str]
+
+
+class Policy(Protocol):
+    """The weights that a group of cells trains, numbered from 0."""
+
+    model: PreTrainedModel
+
+    def parameters(self, cell: int) -> dict[str, nn.Parameter]:
+        """Return what the optimizer of a cell moves, by name."""
+        ...
+
+    def rows(self, tokens: Mapping[int, int]) -> AbstractContextManager[None]:
+        """Say inside the block whose tokens a forward holds: cell to tokens, one cell after another.
+
+        An empty mapping stands for the weights that training starts from, where they are still there.
+        """
+        ...
+
+    def save(self, cell: int, folder: Path) -> None:
+        """Save a cell's weights (or the adapter alone) as safetensors that plain transformers or PEFT loads."""
+        ...
+
+    def mix_into(self, target: PreTrainedModel, cell: int, share: float) -> None:
+        """Move a model's weights towards the cell's in place: `(1 - share) * target + share * policy`."""
+        ...
+
+
+class WholeModel:
+    """All weights of a model, for one cell."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model.requires_grad_(True)
+
+    def parameters(self, cell: int) -> dict[str, nn.Parameter]:
+        """Return the named weights; tied ones appear once."""
+        return dict(trainable(self.model))
+
+    def rows(self, tokens: Mapping[int, int]) -> AbstractContextManager[None]:
+        """Do nothing: every token belongs to the one cell."""
+        return contextlib.nullcontext()
+
+    def save(self, cell: int, folder: Path) -> None:
+        """Save the weights."""
+        self.model.save_pretrained(str(folder))
+        _readable(folder)
+
+    @torch.no_grad()
+    def mix_into(self, target: PreTrainedModel, cell: int, share: float) -> None:
+        """Move a model's weights towards this one's."""
+        for mine, theirs in zip(target.parameters(), self.model.parameters(), strict=True):
+            mine.lerp_(theirs, share)
+
+
+class LoraStack:
+    """Adapters of several cells on one frozen base: a forward holds the tokens of all of them.
+
+    PEFT decides which layers are targets, how adapters start, and the layout of what is saved. The adapters of a cell
+    lie in one vector, so that its optimizer and its gradient norm are single operations.
+
+    Args:
+        model: the base; its target layers are replaced.
+        settings: shape of the adapters.
+        seeds: the seed of each cell, which draws its A; B starts at zero.
+    """
+
+    def __init__(self, model: PreTrainedModel, settings: LoraSettings, seeds: Sequence[int]) -> None:
+        self._config, layers = _targets(model, settings)
+        initial = {seed: _initial(layers, seed) for seed in dict.fromkeys(seeds)}
+        first = initial[seeds[0]]
+        shapes = {name: (a.shape, b.shape) for name, (a, b) in first.items()}
+        size = sum(math.prod(shape) for pair in shapes.values() for shape in pair)
+        example = next(iter(first.values()))[0]
+        values = torch.zeros(len(seeds), size, dtype=example.dtype, device=example.device)
+        gradients = torch.zeros_like(values)
+        self._rows = Rows()
+        self._layers: dict[str, StackedLinear] = {}
+        offset = 0
+
+        def leaf(shape: torch.Size) -> Tensor:
+            nonlocal offset
+            part = slice(offset, offset + math.prod(shape))
+            offset = part.stop
+            view = values[:, part].unflatten(1, shape).detach().requires_grad_()
+            view.grad = gradients[:, part].unflatten(1, shape)
+            return view
+
+        for name, layer in layers.items():
+            a, b = (leaf(shape) for shape in shapes[name])
+            with torch.no_grad():
+                for cell, seed in enumerate(seeds):
+                    a[cell], b[cell] = initial[seed][name]
+            self._layers[name] = StackedLinear(layer.get_base_layer(), a, b, settings.alpha / settings.r, self._rows)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, self._layers[name])
+        self._vectors = [nn.Parameter(vector) for vector in values]
+        for vector, gradient in zip(self._vectors, gradients, strict=True):
+            vector.grad = gradient
+        self.model = model.requires_grad_(False).eval()
+
+    def parameters(self, cell: int) -> dict[str, nn.Parameter]:
+        """Return the one vector that holds a cell's adapters; its gradient is always there and adds up."""
+        return {"adapter": self._vectors[cell]}
+
+    @contextlib.contextmanager
+    def rows(self, tokens: Mapping[int, int]) -> Iterator[None]:
+        """Say whose tokens a forward holds; none: the base alone."""
+        before = self._rows.parts
+        self._rows.hold(tokens)
+        try:
+            yield
+        finally:
+            self._rows.parts = before
+
+    def save(self, cell: int, folder: Path) -> None:
+        """Save the adapter in PEFT's layout."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config.save_pretrained(str(folder))
+        tensors = {}
+        for name, layer in self._layers.items():
+            for part, stack in (("lora_A", layer.a), ("lora_B", layer.b)):
+                tensors[f"base_model.model.{name}.{part}.weight"] = stack[cell].detach().contiguous()
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        _readable(folder)
+
+    @torch.no_grad()
+    def mix_into(self, target: PreTrainedModel, cell: int, share: float) -> None:
+        """Move a model's weights towards the cell's, base and adapter together.
+
+        The adapter counts with what it adds to its layer: mixing its two factors would not mix their product.
+        """
+        theirs = {name.replace(".base_layer.", "."): value for name, value in self.model.named_parameters()}
+        for name, parameter in target.named_parameters():
+            layer = self._layers.get(name.removesuffix(".weight"))
+            parameter.lerp_(theirs[name] + (0.0 if layer is None else layer.delta(cell)), share)
+
+
+def _targets(model: PreTrainedModel, settings: LoraSettings) -> tuple[LoraConfig, dict[str, Any]]:
+    """Let PEFT find the target layers and put an adapter on each; dropout is zero, for every method alike."""
+    targets = settings.target_modules
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        lora_dropout=0.0,
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 for a property by its old name, and tells that it corrected an option.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        adapted = get_peft_model(model, config)
+    resolved = adapted.peft_config["default"]
+    assert isinstance(resolved, LoraConfig)
+    resolved.inference_mode = True
+    base = adapted.get_base_model()
+    return resolved, {name: module for name, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
+
+
+def _initial(layers: Mapping[str, Any], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the A and B that a cell of this seed starts from, as PEFT draws them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "lora"))
+        for layer in layers.values():
+            layer.reset_lora_parameters("default", True)
+    return {
+        name: (layer.lora_A["default"].weight.detach().clone(), layer.lora_B["default"].weight.detach().clone())
+        for name, layer in layers.items()
+    }
+
+
+def _readable(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors opens its files for their owner alone

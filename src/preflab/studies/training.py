@@ -1,0 +1,171 @@
+"""What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from preflab.core.errors import PreflabError, RunError
+from preflab.methods import SFT, Method, leaves
+from preflab.models.adapters import load_adapter, merge
+from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
+from preflab.studies.cells import method_from
+from preflab.studies.prepare import Split, read_split
+from preflab.studies.stages import Stage
+from preflab.studies.work import (
+    Bench,
+    Report,
+    known_tokens,
+    load_frozen,
+    reference_store,
+    start_folder,
+    tokenizer_of,
+    write_table,
+)
+from preflab.train.cell import Task
+from preflab.train.checkpoints import Progress
+from preflab.train.loop import Ended, Hooks, train
+from preflab.train.settings import TrainSettings
+from preflab.train.step import needs_live_reference, stored_roles
+
+Committed = dict[str, Any] | PreflabError
+"""Info of the artefact that a stage left, or why it left none."""
+
+
+def train_stages(
+    stages: Sequence[Stage],
+    bench: Bench,
+    report: Report,
+    should_stop: Callable[[], bool],
+    *,
+    budget: int,
+    ended: Callable[[Stage, Committed], None],
+) -> None:
+    """Train cells of one start point beside each other; each leaves its artefact as soon as it ends.
+
+    Args:
+        stages: stages of kind `train` with one start point and one shape of adapters, or one of kind `sft`.
+        bench: what they work with.
+        report: told about steps.
+        should_stop: asked between steps.
+        budget: flat tokens of one cell per forward and backward.
+        ended: called for every stage that ended.
+
+    Raises:
+        Interrupted: it was asked to stop and can be continued.
+    """
+    began = time.perf_counter()
+    first = stages[0]
+    weights = start_folder(bench, "base" if first.kind == "sft" else first.start, first.sft)
+    policy = _policy(stages, bench, weights)
+    tasks = _tasks(stages, policy, bench, weights, budget)
+
+    def commit(cell: int, how: Ended) -> None:
+        stage = stages[cell]
+        if isinstance(how, PreflabError):
+            ended(stage, how)
+            return
+        mark = {"fused": len(stages), "token_budget": budget}
+        try:
+            ended(stage, _commit(stage, bench, policy, cell, how, time.perf_counter() - began, mark))
+        except PreflabError as error:
+            ended(stage, error)
+
+    hooks = Hooks(
+        progress=lambda done, total: report("steps", done, total),
+        should_stop=should_stop,
+        checkpoint_every_s=bench.checkpoint_every_s,
+        ended=commit,
+    )
+    train(policy, tasks, [bench.store.work(stage.spec) for stage in stages], hooks)
+
+
+def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
+    model = load_frozen(bench, weights)
+    lora = stages[0].spec.params["lora"]
+    if lora is None:
+        assert len(stages) == 1
+        return WholeModel(model)
+    return LoraStack(model, LoraSettings(**lora), [stage.spec.params["seed"] for stage in stages])
+
+
+def _tasks(stages: Sequence[Stage], policy: Policy, bench: Bench, weights: Path, budget: int) -> list[Task]:
+    data = bench.artefact()
+    if stages[0].kind == "sft":
+        return [_task(stage, SFT, {}, read_split(data, "sft"), bench, budget) for stage in stages]
+    references = reference_store(bench, weights)
+    largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in stages))
+    tasks = []
+    for stage in stages:
+        method, size = method_from(stage.method), stage.spec.params["blocks"][-1]
+        rows = largest.rows[:size]
+        given = {
+            "references": known_tokens(stage, bench, references, rows, stored_roles(method)),
+            "live_reference": _live_reference(method, policy, bench, weights),
+        }
+        split = Split(largest.examples[:size], rows, largest.shown[:size])
+        tasks.append(_task(stage, method, given, split, bench, budget))
+    return tasks
+
+
+def _task(stage: Stage, method: Method, given: Mapping[str, Any], split: Split, bench: Bench, budget: int) -> Task:
+    params = stage.spec.params
+    return Task(
+        method=method,
+        hyperparameters=params.get("hyperparameters", {}),
+        rows=split.rows,
+        **{"references": {}, **given},
+        blocks=tuple(params.get("blocks", (len(split.rows),))),
+        seed=params["seed"],
+        monitor=read_split(bench.artefact(), "validation", params["monitor_rows"]).rows,
+        settings=TrainSettings(**params["settings"], token_budget=budget),
+    )
+
+
+def _live_reference(method: Method, policy: Policy, bench: Bench, weights: Path) -> PreTrainedModel | None:
+    """Return the start point where a method asks for it: the base under the adapters, or a copy where that moves."""
+    if not needs_live_reference(method):
+        return None
+    moves = any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
+    return policy.model if isinstance(policy, LoraStack) and not moves else load_frozen(bench, weights)
+
+
+def _commit(
+    stage: Stage, bench: Bench, policy: Policy, cell: int, progress: Progress, seconds: float, mark: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Commit what a cell left; one that diverged leaves its step and cause, and no weights."""
+    info: dict[str, Any] = {}
+    with bench.store.write(stage.spec, info) as folder:
+        write_table(folder / "log.parquet", progress.log)
+        write_table(folder / "monitor.parquet", progress.monitor)
+        if progress.diverged is None:
+            _save(stage, bench, policy, cell, folder)
+            info |= {"status": "done"}
+        elif stage.kind == "sft":
+            raise RunError(f"SFT diverged at step {progress.step}: {progress.diverged}; lower sft.learning_rate.")
+        else:
+            info |= {"status": "diverged", "step": progress.step, "cause": progress.diverged}
+        info |= {
+            "n_steps": len(progress.log),
+            "tokens": sum(record["n_tokens"] for record in progress.log),
+            "examples": sum(record["n_rows"] for record in progress.log),
+            "clamped": sum(record["clamped"] for record in progress.log),
+            **mark,
+            # Its share of the time of all cells beside it, over all sessions.
+            "seconds": round(progress.seconds, 3),
+        }
+    bench.store.clear_work(stage.spec)
+    return info
+
+
+def _save(stage: Stage, bench: Bench, policy: Policy, cell: int, folder: Path) -> None:
+    """Save a model folder: an adapter for a cell with LoRA, whole weights for SFT, which is a start point."""
+    if stage.kind == "sft" and isinstance(policy, LoraStack):
+        policy.save(cell, folder / "adapter")
+        base = load_frozen(bench, start_folder(bench, "base", None))
+        WholeModel(merge(load_adapter(base, folder / "adapter"))).save(0, folder / "model")
+    else:
+        policy.save(cell, folder / "model")
+    tokenizer_of(bench).save_pretrained(folder / "model")

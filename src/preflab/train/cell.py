@@ -1,0 +1,240 @@
+"""One cell in training: its optimizer, its place in the data, and its log. `loop.py` moves several of them at once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from preflab.core.errors import Diverged, RunError
+from preflab.data.examples import TokenRow
+from preflab.methods import Method, Moments
+from preflab.models.policies import Policy
+from preflab.scoring.flat import fill
+from preflab.train import checkpoints
+from preflab.train.lockstep import Forward, Run
+from preflab.train.optimize import adamw, clip, learning_rate
+from preflab.train.settings import TrainSettings
+from preflab.train.source import batch_rows, n_steps
+from preflab.train.step import MEASURES, BatchResult, Given, References, gradient
+
+_REFERENCE_TOLERANCE = 2e-3
+"""Relative gap accepted between the loss at step 0 and `loss_at_reference`: float32 sums in another order."""
+
+_UNREAD = {"cpu": 1}
+_UNREAD_ELSEWHERE = 16
+"""Steps whose measures may wait on the device before somebody reads them: reading waits for the device."""
+
+_MONITORED = ("chosen", "rejected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One cell to train.
+
+    Args:
+        method: the objective.
+        hyperparameters: keyword arguments of its loss.
+        rows: training rows in nested order, exactly `blocks[-1]` of them.
+        references: role to the reference's log-probs of the rows; empty when the method needs none.
+        live_reference: the start point, where the method asks for the model itself: a copy where it moves, else the
+            base of the policy's adapters will do.
+        blocks: ascending nested sizes up to this cell's own.
+        seed: the cell's seed: data order, and adapters' initialisation before the loop.
+        monitor: fixed validation rows whose log-probs are followed.
+        settings: the rest.
+    """
+
+    method: Method
+    hyperparameters: Mapping[str, Any]
+    rows: Sequence[TokenRow]
+    references: References
+    live_reference: PreTrainedModel | None = None
+    blocks: Sequence[int]
+    seed: int
+    monitor: Sequence[TokenRow]
+    settings: TrainSettings
+
+
+class _Unread(NamedTuple):
+    """A step whose measures are still on the device."""
+
+    record: dict[str, Any]
+    measures: Tensor
+    norm: Tensor
+
+
+@dataclass(slots=True)
+class CellRun:
+    """A cell in memory.
+
+    Args:
+        policy: the weights of its group.
+        cell: its number in the policy.
+        task: what to do.
+        folder: where its checkpoints lie.
+    """
+
+    policy: Policy
+    cell: int
+    task: Task
+    folder: Path
+    parameters: dict[str, nn.Parameter] = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    progress: checkpoints.Progress = field(init=False)
+    _unread: list[_Unread] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Continue from the newest checkpoint, or start."""
+        self.parameters = self.policy.parameters(self.cell)
+        self.optimizer = adamw(list(self.parameters.values()), self.task.settings)
+        self.progress = checkpoints.restore(self.folder, self.parameters, self.optimizer, self._moving())
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        settings = self.task.settings
+        return n_steps(self.task.blocks[-1], batch_size=settings.batch_size, epochs=settings.epochs)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.progress.diverged is not None or self.progress.step >= self.steps
+
+    def advance(self) -> Run[None]:
+        """Do one optimizer step, and score the monitor rows where they are due.
+
+        Raises:
+            RunError: the loss at step 0 is not `loss_at_reference`.
+        """
+        try:
+            yield from self._advance()
+        except Diverged as error:
+            self._diverge(error)
+
+    def save(self) -> None:
+        """Commit a checkpoint."""
+        self.read()
+        checkpoints.save(self.folder, self.parameters, self.optimizer, self.progress, self._moving())
+
+    def read(self) -> None:
+        """Put the steps that are still on the device into the log; one that is not finite ends the run before it."""
+        if not self._unread:
+            return
+        table = torch.stack([torch.cat([u.measures, u.norm.double()[None]]) for u in self._unread]).tolist()
+        unread, self._unread = self._unread, []
+        for (record, _, _), values in zip(unread, table, strict=True):
+            measures = dict(zip((*MEASURES, "grad_norm"), values, strict=True))
+            if cause := _not_finite(measures):
+                return self._diverge(Diverged(record["step"], cause))
+            del measures["loss_at_reference"]
+            measures["clamped"] = int(measures["clamped"])
+            self.progress.log.append({**record, **{k: None if math.isnan(v) else v for k, v in measures.items()}})
+
+    def _advance(self) -> Run[None]:
+        progress = self.progress
+        if progress.step == 0:
+            progress.monitor += yield from self._monitor()
+        yield from self._step(progress.step)
+        progress.step += 1
+        self._move_reference()
+        due = progress.step in monitor_steps(self.steps, self.task.settings.monitor_points)
+        device = next(iter(self.parameters.values())).device.type
+        if due or len(self._unread) >= _UNREAD.get(device, _UNREAD_ELSEWHERE):
+            self.read()
+        if due and progress.diverged is None:
+            progress.monitor += yield from self._monitor()
+
+    def _step(self, step: int) -> Run[None]:
+        task, settings = self.task, self.task.settings
+        numbers = batch_rows(step, task.blocks, batch_size=settings.batch_size, seed=task.seed)
+        rows = [task.rows[i] for i in numbers]
+        given = Given(
+            references={role: [values[i] for i in numbers] for role, values in task.references.items()},
+            model=task.live_reference,
+            state=tuple(Moments(*values) for values in self.progress.state),
+            stream=(task.seed, step),
+        )
+        self.optimizer.zero_grad(set_to_none=False)
+        budget = settings.token_budget
+        result = yield from gradient(rows, given, task.method, task.hyperparameters, budget=budget)
+        if step == 0:
+            _check_reference(task, result)
+        parameters = list(self.parameters.values())
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad /= result.n_examples
+        norm = clip(parameters, settings.max_grad_norm)
+        rate = learning_rate(step, self.steps, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.progress.state = [list(moments) for moments in result.state]
+        record = {"step": step, "learning_rate": rate, "n_rows": len(rows), "n_tokens": result.n_tokens}
+        self._unread.append(_Unread(record, result.measures, norm))
+
+    def _monitor(self) -> Run[list[dict[str, Any]]]:
+        """Score the monitor rows; return one record per row."""
+        rows, step = self.task.monitor, self.progress.step
+        records: list[dict[str, Any]] = [{"step": step, "row": row.row} for row in rows]
+        for record in records:
+            record |= dict.fromkeys(f"{role}_{what}" for role in _MONITORED for what in ("total", "length"))
+        for group in fill(rows, _MONITORED, self.task.settings.token_budget):
+            scored = yield Forward(rows=[rows[i] for i in group], roles=_MONITORED)
+            assert scored is not None
+            lengths = scored.length.long().tolist()
+            parts = scored.values[0].float().cpu().split(lengths)
+            for key, values, length in zip(scored.keys, parts, lengths, strict=True):
+                total = float(np.sum(values.numpy(), dtype=np.float64))
+                if not math.isfinite(total):
+                    raise Diverged(step, f"a validation log-prob is {total}")
+                records[group[key.row]] |= {f"{key.role}_total": total, f"{key.role}_length": length}
+        return records
+
+    def _diverge(self, error: Diverged) -> None:
+        self.progress.diverged, self.progress.step = error.cause, error.step
+
+    def _moving(self) -> PreTrainedModel | None:
+        """Return the reference that training changes, which checkpoints must hold."""
+        return self.task.live_reference if self.task.method.reference_update is not None else None
+
+    def _move_reference(self) -> None:
+        """Mix the policy into a moving reference, where the method says that it is time."""
+        task = self.task
+        if task.method.reference_update is not None:
+            assert task.live_reference is not None
+            share = task.method.reference_update(self.progress.step, **task.hyperparameters)
+            if share:
+                self.policy.mix_into(task.live_reference, self.cell, share)
+
+
+def monitor_steps(steps: int, points: int) -> frozenset[int]:
+    """Return the steps after which the validation rows are scored: evenly spaced, with the first and the last."""
+    return frozenset(round(i * steps / max(1, points - 1)) for i in range(points)) | {steps}
+
+
+def _not_finite(measures: Mapping[str, float]) -> str:
+    """Return what of a step is not finite, or an empty text."""
+    for name in ("chosen_total", "rejected_total", "loss"):
+        # NaN totals mean that the batch has no such response; infinite ones that the policy left the floats.
+        if math.isinf(measures[name]) or (name == "loss" and math.isnan(measures[name])):
+            return f"{name} is {measures[name]}"
+    return "" if math.isfinite(measures["grad_norm"]) else f"gradient norm is {measures['grad_norm']}"
+
+
+def _check_reference(task: Task, result: BatchResult) -> None:
+    """Compare the first loss with its value at policy == reference: a wrong mask or reference shows here first."""
+    measures = result.read()
+    loss, expected = measures["loss"], measures["loss_at_reference"]
+    if not math.isfinite(loss) or math.isnan(expected):
+        return
+    if abs(loss - expected) > _REFERENCE_TOLERANCE * max(1.0, abs(expected)):
+        raise RunError(
+            f"{task.method.name}: the first loss is {loss:.6g}, but at policy = reference it must be "
+            f"{expected:.6g}; the reference log-probs do not belong to this start point, template or tokenizer."
+        )
