@@ -159,9 +159,12 @@ class EvaluateConfig(Section):
 
 
 class RunConfig(Section):
-    """Where and how the study runs; nothing here changes a result."""
+    """Where and how the study runs; nothing here changes a result beyond rounding."""
 
     workers: int | None = Field(None, ge=1, description="default: one per core or GPU, as memory allows")
+    fuse: int | None = Field(
+        None, ge=1, description="most LoRA cells that train in one forward; default: as the token budget holds"
+    )
     checkpoint_every_s: float = Field(60.0, ge=0)
 
 

@@ -18,7 +18,7 @@ from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
 from preflab.studies.work import Bench
-from preflab.train.step import needs_live_reference, reads_scores, roles_of, stored_roles
+from preflab.train.step import moves_reference, needs_live_reference, reads_scores, roles_of, stored_roles
 
 _PAIR = ("chosen", "rejected")
 _SFT_SEED = 0
@@ -203,6 +203,10 @@ class Layout:
             train=train,
             sft_seed=sft_seed,
             method=self.grids[cell.method].source if cell else "",
+            # A reference that moves is a whole model of its own: a group would hold as many.
+            fusable=cell is not None
+            and self.config.train.lora is not None
+            and not moves_reference(self.grids[cell.method].method),
         )
 
     def _start_id(self, start: str, seed: int | None) -> str:

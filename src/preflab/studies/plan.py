@@ -45,6 +45,7 @@ class Plan:
         stages: every stage whose id is known before the run: all but evaluations that wait for a selection.
         speed: this machine on this model.
         workers: processes that will run stages.
+        most_fused: cells that may train in one forward.
         notes: what the reader should know about fairness and defaults.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     stages: tuple[Stage, ...]
     speed: Speed
     workers: int
+    most_fused: int
     notes: tuple[str, ...]
 
     @property
@@ -141,8 +143,17 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         stages=_stages(layout, cells),
         speed=speed,
         workers=config.run.workers or _default_workers(config, grids, models["base"], bench.device),
+        most_fused=_most_fused(layout),
         notes=notes,
     )
+
+
+def _most_fused(layout: Layout) -> int:
+    """Return how many cells train in one forward: as many optimizer batches as the token budget holds."""
+    config, means = layout.config, layout.data.info["mean_tokens"]["train"]
+    row = means["prompt"] + means.get("chosen", 0.0) + means.get("rejected", 0.0)
+    fits = int(layout.token_budget // (row * config.train.batch_size))
+    return max(1, min(fits, config.run.fuse or fits))
 
 
 def _stages(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Stage, ...]:

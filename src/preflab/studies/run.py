@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from preflab.store.ledger import Ledger
 from preflab.studies.plan import Plan
+from preflab.studies.schedule import Schedule
 from preflab.studies.select import Candidate, select
-from preflab.studies.stages import Stage
+from preflab.studies.stages import Job, Stage
 from preflab.studies.workers import Outcome, WorkerPool
 
 _POLL_S = 0.5
@@ -93,6 +94,7 @@ class Runner:
         self._ledger = Ledger(plan.folder)
         self.state = State()
         self._stages: list[Stage] | None = None
+        self._schedule = Schedule(plan.folder, most=plan.most_fused, workers=plan.workers)
         self._suspects: set[str] = set()
         self._pace = 1.0
         self._seconds: list[tuple[float, float]] = []
@@ -106,24 +108,26 @@ class Runner:
         plan = self._plan
         plan.store.sweep()
         self.state.done = {s.id for s in all_stages(plan) if plan.store.find(s.spec) is not None}
+        self._schedule.group([stage for stage in plan.stages if stage.id not in self.state.done])
         pool: WorkerPool | None = None
-        running: dict[Future[Outcome], tuple[Stage, float]] = {}
+        running: dict[Future[dict[str, Outcome]], tuple[Job, float]] = {}
         try:
             while True:
                 stages = self._known()
-                ready = self._ready(stages, {s.id for s, _ in running.values()})
+                ready = self._ready(stages, [job for job, _ in running.values()])
                 if not ready and not running:
                     return self.state
                 if pool is None:
                     pool = self._pool(min(plan.workers, len(stages)))
-                for stage in ready[: plan.workers - len(running)]:
-                    self._ledger.append("started", stage=stage.id, label=stage.label)
-                    running[pool.submit(stage, plan.bench)] = (stage, time.monotonic())
+                for job in ready[: plan.workers - len(running)]:
+                    for stage in job.stages:
+                        self._ledger.append("started", stage=stage.id, label=stage.label)
+                    running[pool.submit(job, plan.bench)] = (job, time.monotonic())
                 finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 broken = [self._settle(future, *running.pop(future)) for future in finished]
                 if any(broken):
-                    for future, (stage, began) in running.items():
-                        self._settle(future, stage, began)
+                    for future, (job, began) in running.items():
+                        self._settle(future, job, began)
                     running.clear()
                     pool.kill()
                     pool = None
@@ -147,60 +151,84 @@ class Runner:
             self._stages = all_stages(self._plan)
         return self._stages
 
-    def _ready(self, stages: Sequence[Stage], running: set[str]) -> list[Stage]:
+    def _ready(self, stages: Sequence[Stage], running: Sequence[Job]) -> list[Job]:
         """Return what can start now, longest first; a stage behind a failed one fails with it."""
         state = self.state
+        busy = {stage.id for job in running for stage in job.stages}
         ready = []
         for stage in stages:
-            if stage.id in state.done or stage.id in running or stage.id in state.failed:
+            if stage.id in state.done or stage.id in busy or stage.id in state.failed:
                 continue
             if behind := [need for need in stage.needs if need in state.failed]:
                 self._fail(stage, f"needs a stage that failed: {state.failed[behind[0]]}")
             elif all(need in state.done for need in stage.needs):
                 ready.append(stage)
-        if suspects := [stage for stage in ready if stage.id in self._suspects]:
+        jobs = self._schedule.jobs(ready)
+        if suspects := [job for job in jobs if job.stages[0].id in self._suspects]:
             return [] if running else suspects[:1]
         # Stages that others wait for go first; then the longest.
         kinds = {"sft": 0, "reference": 1}
-        return sorted(ready, key=lambda s: (kinds.get(s.kind, 2), -self._plan.seconds(s)))
+        return sorted(jobs, key=lambda job: (kinds.get(job.stages[0].kind, 2), -self._planned_s(job)))
 
-    def _settle(self, future: "Future[Outcome]", stage: Stage, began: float) -> bool:
-        """Record how a stage ended; return whether the pool is broken."""
+    def _planned_s(self, job: Job) -> float:
+        return sum(map(self._plan.seconds, job.stages))
+
+    def _settle(self, future: "Future[dict[str, Outcome]]", job: Job, began: float) -> bool:
+        """Record how a job ended; return whether the pool is broken."""
         self._stages = None  # a selection may follow, or an evaluation fall away
+        ids = {stage.id for stage in job.stages}
         try:
-            outcome = future.result()
+            outcomes = future.result()
         except BrokenProcessPool:
             # The pool ends all its workers when one dies, so nobody knows whose fault it was until each runs alone.
-            self._ledger.append("worker died", stage=stage.id, label=stage.label)
-            if stage.id in self._suspects:
-                self._fail(stage, "its worker was killed, also when it ran alone (out of memory?)")
-            self._suspects.add(stage.id)
+            self._ledger.append("worker died", stage=job.stages[0].id, label=job.label)
+            if ids & self._suspects:
+                self._shrink(job, "its worker was killed, also when it ran alone")
+            self._suspects |= ids
             return True
-        self._suspects.discard(stage.id)
-        if outcome.status == "done":
-            self.state.done.add(stage.id)
-            self._seconds.append((self._plan.seconds(stage), time.monotonic() - began))
-            self._ledger.append("done", stage=stage.id, label=stage.label, seconds=outcome.info["seconds"])
-        elif outcome.status == "failed":
-            self._fail(stage, outcome.error)
+        self._suspects -= ids
+        if all(outcome.status == "done" for outcome in outcomes.values()):
+            self._seconds.append((self._planned_s(job), time.monotonic() - began))
+        lost = []
+        for stage in job.stages:
+            outcome = outcomes[stage.id]
+            if outcome.status == "done":
+                self.state.done.add(stage.id)
+                self._ledger.append("done", stage=stage.id, label=stage.label, seconds=outcome.info["seconds"])
+            elif outcome.status == "failed":
+                self._fail(stage, outcome.error)
+            elif outcome.status == "out of memory":
+                lost.append(stage)
+        if lost:
+            self._shrink(replace(job, stages=tuple(lost)), outcomes[lost[0].id].error)
         return False
+
+    def _shrink(self, job: Job, error: str) -> None:
+        """Begin a job that ran out of memory again with half the token budget, or give it up."""
+        if not self._schedule.shrink(job):
+            for stage in job.stages:
+                self._fail(stage, f"out of memory at the smallest token budget ({error})")
+            return
+        for stage in job.stages:
+            self._plan.store.clear_work(stage.spec)
+            self._ledger.append("out of memory", stage=stage.id, label=stage.label, token_budget=job.budget)
 
     def _fail(self, stage: Stage, error: str) -> None:
         self.state.failed[stage.id] = error
         self._ledger.append("failed", stage=stage.id, label=stage.label, error=error)
 
-    def _tell(self, stages: Sequence[Stage], running: dict[Future[Outcome], tuple[Stage, float]]) -> None:
+    def _tell(self, stages: Sequence[Stage], running: dict[Future[dict[str, Outcome]], tuple[Job, float]]) -> None:
         """Update the state and show it; estimates follow the pace that was observed."""
         state, plan = self.state, self._plan
         if self._seconds:
             planned, real = map(sum, zip(*self._seconds, strict=True))
             self._pace = (real + _TRUST_S) / (planned + _TRUST_S)
-        busy = {stage.id for stage, _ in running.values()}
+        busy = {stage.id for job, _ in running.values() for stage in job.stages}
         ended = state.done | state.failed.keys() | busy
         left = sum(plan.seconds(stage) for stage in stages if stage.id not in ended) * self._pace
-        for stage, began in running.values():
-            left += max(0.0, plan.seconds(stage) * self._pace - (time.monotonic() - began))
+        for job, began in running.values():
+            left += max(0.0, self._planned_s(job) * self._pace - (time.monotonic() - began))
         state.total = len(stages)
         state.left_s = left / plan.workers
-        state.running = [stage.label for stage, _ in running.values()]
+        state.running = [job.label for job, _ in running.values()]
         self._watch(state)

@@ -36,6 +36,7 @@ class Stage:
         sft_seed: seed of the SFT behind the start point `sft`.
         sft: spec of that SFT.
         method: what a worker finds the cell's method by.
+        fusable: whether it may train beside other cells of its start point.
         train: spec of the training stage whose cell is validated or evaluated.
     """
 
@@ -49,6 +50,7 @@ class Stage:
     sft: StageSpec | None = None
     train: StageSpec | None = None
     method: str = ""
+    fusable: bool = False
 
     @property
     def kind(self) -> str:
@@ -59,3 +61,39 @@ class Stage:
     def id(self) -> str:
         """Id of the artefact."""
         return self.spec.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one worker does at a time: a stage, or cells that train in one forward.
+
+    Args:
+        stages: what is left to do.
+        size: cells that were grouped, of which some may be done; it decides on the budget of each.
+        halvings: how often it ran out of memory.
+    """
+
+    stages: tuple[Stage, ...]
+    size: int = 1
+    halvings: int = 0
+
+    @property
+    def budget(self) -> int:
+        """Flat tokens of one stage per forward and backward."""
+        return self.smaller(int(self.stages[0].spec.numeric["token_budget"]) // self.size)
+
+    def smaller(self, value: int) -> int:
+        """Return a size that memory depends on, halved as often as this job ran out of it."""
+        return max(1, value >> self.halvings)
+
+    @property
+    def mark(self) -> dict[str, int]:
+        """What its artefacts say about how they were computed, where that can change the last digits."""
+        fused = {"fused": self.size} if self.size > 1 else {}
+        return {**fused, "token_budget": self.budget, **({"halvings": self.halvings} if self.halvings else {})}
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        more = f" and {len(self.stages) - 1} more cells" if len(self.stages) > 1 else ""
+        return self.stages[0].label + more

@@ -1,6 +1,5 @@
 """What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from preflab.core.errors import PreflabError, RunError
-from preflab.methods import SFT, Method, leaves
+from preflab.methods import SFT, Method
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
 from preflab.studies.cells import method_from
 from preflab.studies.prepare import Split, read_split
-from preflab.studies.stages import Stage
+from preflab.studies.stages import Job, Stage
 from preflab.studies.work import (
     Bench,
     Report,
@@ -28,48 +27,44 @@ from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Ended, Hooks, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import needs_live_reference, stored_roles
+from preflab.train.step import moves_reference, needs_live_reference, stored_roles
 
 Committed = dict[str, Any] | PreflabError
 """Info of the artefact that a stage left, or why it left none."""
 
 
 def train_stages(
-    stages: Sequence[Stage],
+    job: Job,
     bench: Bench,
     report: Report,
     should_stop: Callable[[], bool],
     *,
-    budget: int,
     ended: Callable[[Stage, Committed], None],
 ) -> None:
     """Train cells of one start point beside each other; each leaves its artefact as soon as it ends.
 
     Args:
-        stages: stages of kind `train` with one start point and one shape of adapters, or one of kind `sft`.
+        job: stages of kind `train` with one start point and one shape of adapters, or one of kind `sft`.
         bench: what they work with.
         report: told about steps.
         should_stop: asked between steps.
-        budget: flat tokens of one cell per forward and backward.
         ended: called for every stage that ended.
 
     Raises:
         Interrupted: it was asked to stop and can be continued.
     """
-    began = time.perf_counter()
-    first = stages[0]
+    first = job.stages[0]
     weights = start_folder(bench, "base" if first.kind == "sft" else first.start, first.sft)
-    policy = _policy(stages, bench, weights)
-    tasks = _tasks(stages, policy, bench, weights, budget)
+    policy = _policy(job.stages, bench, weights)
+    tasks = _tasks(job, policy, bench, weights)
 
     def commit(cell: int, how: Ended) -> None:
-        stage = stages[cell]
+        stage = job.stages[cell]
         if isinstance(how, PreflabError):
             ended(stage, how)
             return
-        mark = {"fused": len(stages), "token_budget": budget}
         try:
-            ended(stage, _commit(stage, bench, policy, cell, how, time.perf_counter() - began, mark))
+            ended(stage, _commit(stage, bench, policy, cell, how, job.mark))
         except PreflabError as error:
             ended(stage, error)
 
@@ -79,7 +74,7 @@ def train_stages(
         checkpoint_every_s=bench.checkpoint_every_s,
         ended=commit,
     )
-    train(policy, tasks, [bench.store.work(stage.spec) for stage in stages], hooks)
+    train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
 
 
 def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
@@ -91,8 +86,8 @@ def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
     return LoraStack(model, LoraSettings(**lora), [stage.spec.params["seed"] for stage in stages])
 
 
-def _tasks(stages: Sequence[Stage], policy: Policy, bench: Bench, weights: Path, budget: int) -> list[Task]:
-    data = bench.artefact()
+def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
+    data, stages, budget = bench.artefact(), job.stages, job.budget
     if stages[0].kind == "sft":
         return [_task(stage, SFT, {}, read_split(data, "sft"), bench, budget) for stage in stages]
     references = reference_store(bench, weights)
@@ -102,7 +97,7 @@ def _tasks(stages: Sequence[Stage], policy: Policy, bench: Bench, weights: Path,
         method, size = method_from(stage.method), stage.spec.params["blocks"][-1]
         rows = largest.rows[:size]
         given = {
-            "references": known_tokens(stage, bench, references, rows, stored_roles(method)),
+            "references": known_tokens(job, bench, references, rows, stored_roles(method)),
             "live_reference": _live_reference(method, policy, bench, weights),
         }
         split = Split(largest.examples[:size], rows, largest.shown[:size])
@@ -128,12 +123,12 @@ def _live_reference(method: Method, policy: Policy, bench: Bench, weights: Path)
     """Return the start point where a method asks for it: the base under the adapters, or a copy where that moves."""
     if not needs_live_reference(method):
         return None
-    moves = any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
-    return policy.model if isinstance(policy, LoraStack) and not moves else load_frozen(bench, weights)
+    shared = isinstance(policy, LoraStack) and not moves_reference(method)
+    return policy.model if shared else load_frozen(bench, weights)
 
 
 def _commit(
-    stage: Stage, bench: Bench, policy: Policy, cell: int, progress: Progress, seconds: float, mark: Mapping[str, Any]
+    stage: Stage, bench: Bench, policy: Policy, cell: int, progress: Progress, mark: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Commit what a cell left; one that diverged leaves its step and cause, and no weights."""
     info: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
-from preflab.studies.stages import Stage
+from preflab.studies.stages import Job, Stage
 from preflab.train.step import References
 
 Report = Callable[[str, int, int], None]
@@ -68,18 +68,19 @@ class Bench:
         return self.store.get(self.data)
 
 
-def run_stage(stage: Stage, bench: Bench, report: Report, should_stop: Callable[[], bool]) -> dict[str, Any]:
-    """Do one stage and commit its artefact; return the artefact's info.
+def run_stage(job: Job, bench: Bench, report: Report) -> dict[str, Any]:
+    """Do a job of one stage that does not train, and commit its artefact; return the artefact's info.
 
     Raises:
-        Interrupted: the stage was asked to stop and can be continued.
+        Interrupted: `report` said so.
         PreflabError: the stage failed.
     """
     functions = {"reference": _reference, "validate": _validate, "evaluate": _evaluate}
     began = time.perf_counter()
-    info: dict[str, Any] = {}
+    (stage,) = job.stages
+    info: dict[str, Any] = dict(job.mark)
     with bench.store.write(stage.spec, info) as folder:
-        functions[stage.kind](stage, bench, folder, info, report, should_stop)
+        functions[stage.kind](job, bench, folder, info, report)
         info["seconds"] = round(time.perf_counter() - began, 3)
     bench.store.clear_work(stage.spec)
     return info
@@ -93,27 +94,23 @@ def start_folder(bench: Bench, start: str, sft: StageSpec | None) -> Path:
     return Path(bench.models[start])
 
 
-def _reference(
-    stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
-) -> None:
+def _reference(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report: Report) -> None:
     """Fill the reference store with everything this study will ask of one start point."""
+    (stage,) = job.stages
     data = bench.artefact()
     weights = start_folder(bench, stage.start, stage.sft)
     references = reference_store(bench, weights)
     model = functools.cache(lambda: load_frozen(bench, weights))
     for name, roles, n in stage.spec.params["scored"]:
         rows = read_split(data, name, n).rows
-        references.complete(
-            model, rows, roles, budget=stage.spec.numeric["token_budget"], progress=functools.partial(report, name)
-        )
+        references.complete(model, rows, roles, budget=job.budget, progress=functools.partial(report, name))
     info |= {"responses_scored": references.n_scored, "weights": weights_digest(weights)}
     (folder / "about.txt").write_text("Log-probs live in the reference store outside the study.\n", encoding="utf-8")
 
 
-def _validate(
-    stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
-) -> None:
+def _validate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report: Report) -> None:
     """Score a cell on the validation split by the metric that selects settings."""
+    (stage,) = job.stages
     params = stage.spec.params
     model, references = _cell_model(stage, bench)
     split = read_split(bench.artefact(), "validation", params["n_rows"])
@@ -121,23 +118,21 @@ def _validate(
         gold = reward(params["reward"])
         assert gold is not None
         questions = _questions(split, params["n_prompts"])
-        responses = _sample(model, questions, params, bench, functools.partial(report, "sampling"))
+        responses = _sample(model, questions, job, bench, functools.partial(report, "sampling"))
         values = rewards_of(questions, responses, tokenizer_of(bench), gold)
     else:
-        records = _score_split(model, references, split, stage, bench, functools.partial(report, "scoring"))
+        records = _score_split(model, references, split, job, bench, functools.partial(report, "scoring"))
         values = [0.5 if m == 0 else float(m > 0) for m in margins(records)]
     info |= {"metric": params["metric"], "value": float(np.mean(values)), "n": len(values)}
     pq.write_table(pa.table({"value": values}), folder / "values.parquet")
 
 
-def _evaluate(
-    stage: Stage, bench: Bench, folder: Path, info: dict[str, Any], report: Report, should_stop: Callable[[], bool]
-) -> None:
+def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report: Report) -> None:
     """Score pairs and sample responses on the test and out-of-distribution splits, per example."""
+    (stage,) = job.stages
     params = stage.spec.params
     model, references = _cell_model(stage, bench)
     start = model if stage.train is None else load_frozen(bench, start_folder(bench, stage.start, stage.sft))
-    budget = stage.spec.numeric["token_budget"]
     pairs: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     data, gold = bench.artefact(), reward(params["reward"])
@@ -145,12 +140,12 @@ def _evaluate(
         split = read_split(data, name)
         compared = read_split(data, name, params["n_pairs"])
         progress = functools.partial(report, name)
-        records = _score_split(model, references, compared, stage, bench, progress)
+        records = _score_split(model, references, compared, job, bench, progress)
         pairs += [{"split": name, **record} for record in records]
         questions = _questions(split, params["n_prompts"])
-        responses = _sample(model, questions, params, bench, progress)
+        responses = _sample(model, questions, job, bench, progress)
         described = describe_responses(
-            model, start, tokenizer_of(bench), questions, responses, reward=gold, budget=budget, progress=progress
+            model, start, tokenizer_of(bench), questions, responses, reward=gold, budget=job.budget, progress=progress
         )
         answers += [{"split": name, **record} for record in described]
     write_table(folder / "pairs.parquet", pairs)
@@ -171,11 +166,12 @@ def _cell_model(stage: Stage, bench: Bench) -> tuple[PreTrainedModel, ReferenceS
 
 
 def known_tokens(
-    stage: Stage, bench: Bench, references: ReferenceStore, rows: Sequence[TokenRow], roles: Sequence[str]
+    job: Job, bench: Bench, references: ReferenceStore, rows: Sequence[TokenRow], roles: Sequence[str]
 ) -> References:
     """Return the start point's log-probs; a store that was deleted since the reference stage is filled again."""
+    stage = job.stages[0]
     start = functools.cache(lambda: load_frozen(bench, start_folder(bench, stage.start, stage.sft)))
-    references.complete(start, rows, roles, budget=stage.spec.numeric["token_budget"])
+    references.complete(start, rows, roles, budget=job.budget)
     return {role: references.tokens(rows, role) for role in roles}
 
 
@@ -183,13 +179,12 @@ def _score_split(
     model: PreTrainedModel,
     references: ReferenceStore,
     split: Split,
-    stage: Stage,
+    job: Job,
     bench: Bench,
     progress: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    known = known_tokens(stage, bench, references, split.rows, ROLES)
-    budget = stage.spec.numeric["token_budget"]
-    records = score_pairs(model, split.rows, known, budget=budget, progress=progress)
+    known = known_tokens(job, bench, references, split.rows, ROLES)
+    records = score_pairs(model, split.rows, known, budget=job.budget, progress=progress)
     return match_unpaired([{"family": e.family, **r} for e, r in zip(split.examples, records, strict=True)])
 
 
@@ -204,12 +199,13 @@ def _questions(split: Split, n: int) -> list[Question]:
 def _sample(
     model: PreTrainedModel,
     questions: Sequence[Question],
-    params: Mapping[str, Any],
+    job: Job,
     bench: Bench,
     progress: Callable[[int, int], None],
 ) -> list[Response]:
+    params = job.stages[0].spec.params
     settings = GenerationSettings(
-        max_new_tokens=params["max_new_tokens"], batch_size=params["batch_size"], seed=params["seed"]
+        max_new_tokens=params["max_new_tokens"], batch_size=job.smaller(params["batch_size"]), seed=params["seed"]
     )
     tokenizer = tokenizer_of(bench)
     return sample_responses(model, tokenizer, questions, settings, end_ids=bench.end_ids, progress=progress)

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ import torch
 
 from preflab.core.errors import PreflabError
 from preflab.models.load import quiet
+from preflab.scoring.memory import keep_memory
 from preflab.store.ledger import Ledger
-from preflab.studies.stages import Stage
+from preflab.studies.stages import Job, Stage
+from preflab.studies.training import Committed, train_stages
 from preflab.studies.work import Bench, run_stage
 from preflab.train.loop import Interrupted
 
@@ -30,7 +33,7 @@ _stop: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a stage ended: `done`, `interrupted` or `failed` with an error text."""
+    """How a stage ended: `done`, `interrupted`, `failed` or `out of memory` with an error text."""
 
     status: str
     info: dict[str, Any]
@@ -57,9 +60,9 @@ class WorkerPool:
         self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_initialize, initargs=arguments)
         self._study = study
 
-    def submit(self, stage: Stage, bench: Bench) -> "Future[Outcome]":
-        """Hand a stage to the next free worker."""
-        return self._pool.submit(_run, stage, bench, self._study)
+    def submit(self, job: Job, bench: Bench) -> "Future[dict[str, Outcome]]":
+        """Hand a job to the next free worker; what comes back says by stage id how each of its stages ended."""
+        return self._pool.submit(_run, job, bench, self._study)
 
     def stop(self) -> None:
         """Ask the workers to checkpoint and end; stages that have not begun are dropped."""
@@ -98,6 +101,7 @@ def _initialize(stop: Any, indices: Any, alive: Any, threads: int, n_gpus: int) 
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index % n_gpus]
     torch.set_num_threads(threads)
+    keep_memory()
     quiet()
 
 
@@ -108,30 +112,46 @@ def _end_with_the_study(alive: Any) -> None:
     os._exit(1)
 
 
-def _run(stage: Stage, bench: Bench, study: Path) -> Outcome:
-    """Do one stage; errors come back as text, because not every exception survives the way between processes."""
+def _run(job: Job, bench: Bench, study: Path) -> dict[str, Outcome]:
+    """Do one job and return how each of its stages ended.
+
+    Errors come back as text, because not every exception survives the way between processes.
+    """
     ledger, last = Ledger(study), 0.0
-    name = f"{stage.kind}-{stage.id[:12]}"
+    first = job.stages[0]
+    name, outcomes = f"{first.kind}-{first.id[:12]}", dict[str, Outcome]()
 
     def report(what: str, done: int, total: int) -> None:
         nonlocal last
-        if _stop.is_set() and stage.kind not in _CHECKPOINTED:
+        if _stop.is_set() and first.kind not in _CHECKPOINTED:
             raise Interrupted
         if time.monotonic() - last > _PROGRESS_S:
             last = time.monotonic()
-            ledger.report_progress(name, {"label": stage.label, "what": what, "done": done, "total": total})
+            ledger.report_progress(name, {"label": job.label, "what": what, "done": done, "total": total})
 
+    def ended(stage: Stage, how: Committed) -> None:
+        outcomes[stage.id] = Outcome("failed", {}, str(how)) if isinstance(how, PreflabError) else Outcome("done", how)
+
+    rest = Outcome("interrupted", {})
     report("loading", 0, 1)
     try:
-        return Outcome("done", run_stage(stage, bench, report, _stop.is_set))
+        if first.kind in _CHECKPOINTED:
+            train_stages(job, bench, report, _stop.is_set, ended=ended)
+        else:
+            ended(first, run_stage(job, bench, report))
     except Interrupted:
-        return Outcome("interrupted", {})
+        pass
     except PreflabError as error:
-        return Outcome("failed", {}, str(error))
+        rest = Outcome("failed", {}, str(error))
     except Exception as error:  # a bug in one stage must not end the study; the traceback goes into the ledger
-        import traceback
-
-        return Outcome("failed", {}, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        status = "out of memory" if _is_out_of_memory(error) else "failed"
+        rest = Outcome(status, {}, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
     finally:
         with contextlib.suppress(OSError):
             ledger.end_progress(name)
+    return {stage.id: outcomes.get(stage.id, rest) for stage in job.stages}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an allocation failed; torch raises a plain RuntimeError for the memory of the CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -105,6 +105,11 @@ def needs_live_reference(method: Method) -> bool:
     return any(leaf.quantity in ("moving_reference", "divergence") for leaf in leaves(method.inputs))
 
 
+def moves_reference(method: Method) -> bool:
+    """Return whether a method changes its reference model while it trains."""
+    return any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """What a loss may ask for beyond the policy's log-probs, for one optimizer batch.

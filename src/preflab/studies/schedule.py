@@ -1,0 +1,78 @@
+"""Which cells train together and how much fits into memory: decided once and kept with the study.
+
+A study that is stopped and continued trains the same cells side by side at the same budgets, so it ends with the same
+numbers; what ran out of memory once is not tried at that size again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab.store.artefacts import write_json
+from preflab.studies.stages import Job, Stage
+
+_FILE = "schedule.json"
+_SMALLEST_BUDGET = 64
+"""Flat tokens below which halving the budget of a cell frees nothing: single rows are longer."""
+
+
+class Schedule:
+    """The groups of a study's cells.
+
+    Args:
+        study: folder of the study.
+        most: cells that may train together.
+        workers: processes that will run jobs.
+    """
+
+    def __init__(self, study: Path, *, most: int, workers: int) -> None:
+        self._path, self._most, self._workers = study / _FILE, most, workers
+        known: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+        self._groups: list[list[str]] = known.get("groups", [])
+        self._halvings: dict[str, int] = known.get("halvings", {})
+
+    def group(self, missing: Sequence[Stage]) -> None:
+        """Put the cells that are to be trained and are in no group yet into groups.
+
+        Cells of one start point are dealt out, longest first, to as many groups as keep every worker busy.
+        """
+        placed = {stage for group in self._groups for stage in group}
+        alike: dict[object, list[Stage]] = {}
+        for stage in missing:
+            if stage.kind == "train" and stage.fusable and stage.id not in placed:
+                alike.setdefault(stage.needs, []).append(stage)
+        for stages in alike.values():
+            ordered = sorted(stages, key=lambda s: -s.work.train_tokens)
+            n = -(-len(ordered) // self._most)
+            n = min(len(ordered), -(-n // self._workers) * self._workers)
+            self._groups += [[stage.id for stage in ordered[i::n]] for i in range(n)]
+        self._write()
+
+    def jobs(self, ready: Sequence[Stage]) -> list[Job]:
+        """Return the jobs of stages that can start now, in the order of their first stages."""
+        by_id = {stage.id: stage for stage in ready}
+        member_of = {stage: group for group in self._groups for stage in group}
+        jobs = []
+        while by_id:
+            group = member_of.get(next(iter(by_id)), [next(iter(by_id))])
+            stages = tuple(by_id.pop(stage) for stage in group if stage in by_id)
+            jobs.append(Job(stages=stages, size=len(group), halvings=self._halvings.get(stages[0].id, 0)))
+        return jobs
+
+    def shrink(self, job: Job) -> bool:
+        """Make a job that ran out of memory smaller; return False where that cannot help."""
+        ids = [stage.id for stage in job.stages]
+        if job.budget >= 2 * _SMALLEST_BUDGET:
+            self._halvings |= dict.fromkeys(ids, job.halvings + 1)
+        elif len(ids) > 1:
+            self._groups = [[stage for stage in group if stage not in ids] for group in self._groups]
+            self._groups += [ids[::2], ids[1::2]]
+        else:
+            return False
+        self._write()
+        return True
+
+    def _write(self) -> None:
+        groups = [group for group in self._groups if group]
+        write_json(self._path, {"schema_version": 1, "groups": groups, "halvings": self._halvings})
