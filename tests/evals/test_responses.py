@@ -5,7 +5,7 @@ from tests.tiny import random_rows, tiny_model, write_tiny_world
 
 from preflab.data.examples import Example
 from preflab.evals.pairs import margins, score_pairs
-from preflab.evals.responses import Question, describe_responses, sample_responses
+from preflab.evals.responses import Question, describe_responses, sample_responses, score_responses
 from preflab.models.load import load_model, load_tokenizer
 from preflab.sampling.generate import GenerationSettings, generate
 from preflab.scoring.logps import score
@@ -31,11 +31,17 @@ def settings(n, seed=0):
     return GenerationSettings(max_new_tokens=n, batch_size=1000, seed=seed)
 
 
+def described(policy, start, tokenizer, asked, responses, *, reward, budget):
+    """Score under both models and describe."""
+    scores = [score_responses(model, asked, responses, budget=budget) for model in (policy, start)]
+    return describe_responses(asked, responses, *scores, tokenizer, reward=reward)
+
+
 def test_a_model_has_no_divergence_from_itself(world):
     model, _, tokenizer = world
     asked = questions(3)
     responses = sample_responses(model, tokenizer, asked, settings(5), end_ids=[1])
-    for record in describe_responses(model, model, tokenizer, asked, responses, reward=None, budget=1000):
+    for record in described(model, model, tokenizer, asked, responses, reward=None, budget=1000):
         assert record["policy_total"] == record["reference_total"] and record["kl_k3"] == 0
         assert record["reward"] is None and record["chosen_reward"] is None
 
@@ -48,7 +54,7 @@ def test_both_estimates_of_kl_agree_with_the_exact_value(world):
     # `sample_responses` names streams by the prompt, so equal prompts would get equal answers.
     keys = [str(i) for i in range(n)]
     responses = generate(policy, [q.prompt for q in asked], keys, end_ids=[1], pad_id=0, settings=settings(1))
-    records = describe_responses(policy, start, tokenizer, asked, responses, reward=None, budget=4000)
+    records = described(policy, start, tokenizer, asked, responses, reward=None, budget=4000)
     with torch.no_grad():
         ids = torch.from_numpy(asked[0].prompt)[None]
         log_p = policy(ids).logits[0, -1].double().log_softmax(-1)
@@ -72,7 +78,7 @@ def test_rewards_see_prompt_text_and_meta_and_score_the_datas_response_too(world
 
     asked = questions(1, meta={"answer": 4})
     responses = sample_responses(model, tokenizer, asked, settings(4), end_ids=[1])
-    (record,) = describe_responses(model, model, tokenizer, asked, responses, reward=reward, budget=1000)
+    (record,) = described(model, model, tokenizer, asked, responses, reward=reward, budget=1000)
     assert record["reward"] == len(record["response"]) and record["reward_short"] == 1.0
     assert record["chosen_reward"] == len("word7")
     assert seen[0][0] == "word5 word6" and seen[0][2] == {"answer": 4} and "<eos>" not in seen[0][1]

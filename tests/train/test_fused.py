@@ -55,7 +55,7 @@ CELLS = [
 
 
 def stack(cells, dtype, name="llama"):
-    return LoraStack(tiny_model(name, dtype=dtype), LORA, seeds=[seed for *_, seed in cells])
+    return LoraStack.fresh(tiny_model(name, dtype=dtype), LORA, seeds=[seed for *_, seed in cells])
 
 
 def tasks(cells, policy, dtype, name="llama"):

@@ -74,7 +74,7 @@ LORA = LoraSettings(r=4, alpha=8.0, target_modules="all-linear")
 
 def policy(lora, seeds=(3,), **model):
     base = tiny_model(**{"dtype": torch.float32, **model})
-    return LoraStack(base, LORA, seeds=seeds) if lora else WholeModel(base)
+    return LoraStack.fresh(base, LORA, seeds=seeds) if lora else WholeModel(base)
 
 
 def train(trained, task, folder, hooks):

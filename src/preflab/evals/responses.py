@@ -47,16 +47,30 @@ def sample_responses(
     )
 
 
-def describe_responses(
-    policy: PreTrainedModel,
-    start: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+def score_responses(
+    model: PreTrainedModel,
     questions: Sequence[Question],
     responses: Sequence[Response],
     *,
-    reward: Reward | None,
     budget: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[NDArray[np.float32]]:
+    """Return the token log-probs of each response under a model, float32 `[token]` each, nats."""
+    rows = [
+        TokenRow(q.example.row, q.prompt, {"response": r.tokens}) for q, r in zip(questions, responses, strict=True)
+    ]
+    scores = score(model, rows, ("response",), budget=budget, progress=progress)["response"]
+    return [values for values in scores if values is not None]
+
+
+def describe_responses(
+    questions: Sequence[Question],
+    responses: Sequence[Response],
+    policy_scores: Sequence[NDArray[np.float32]],
+    start_scores: Sequence[NDArray[np.float32]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    reward: Reward | None,
 ) -> list[dict[str, Any]]:
     """Return one record per response.
 
@@ -65,23 +79,15 @@ def describe_responses(
     mean and is never negative.
 
     Args:
-        policy: the model that sampled.
-        start: its start point.
-        tokenizer: turns tokens into text.
         questions: what was asked.
         responses: what was answered.
+        policy_scores: token log-probs of each response under the model that sampled it, nats.
+        start_scores: the same under its start point.
+        tokenizer: turns tokens into text.
         reward: scores texts, or None.
-        budget: flat tokens per forward.
-        progress: called with rows scored and rows to score, once per model.
     """
-    rows = [
-        TokenRow(q.example.row, q.prompt, {"response": r.tokens}) for q, r in zip(questions, responses, strict=True)
-    ]
-    policy_scores = score(policy, rows, ("response",), budget=budget, progress=progress)["response"]
-    start_scores = score(start, rows, ("response",), budget=budget, progress=progress)["response"]
     records = []
     for question, response, ours, theirs in zip(questions, responses, policy_scores, start_scores, strict=True):
-        assert ours is not None and theirs is not None
         log_ratio = ours.astype(np.float64) - theirs
         text = response_text(response.tokens, tokenizer)
         records.append(

@@ -1,6 +1,7 @@
 """What is trained: the whole weights of one cell, or the LoRA adapters of several cells on one frozen base."""
 
 import contextlib
+import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,17 @@ from typing import Any, Protocol
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preflab.core.seeds import derive
 from preflab.models.load import trainable
 from preflab.models.stacked import Rows, StackedLinear
+
+_WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+"""PEFT's name of an adapter's weights, and what it puts before the name of a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,14 @@ class Policy(Protocol):
         """
         ...
 
+    def alone(self, cell: int) -> AbstractContextManager[None]:
+        """Say that inside the block every token belongs to one cell."""
+        ...
+
+    def close(self) -> None:
+        """Give the model back as it was, apart from weights that were trained."""
+        ...
+
     def save(self, cell: int, folder: Path) -> None:
         """Save a cell's weights (or the adapter alone) as safetensors that plain transformers or PEFT loads."""
         ...
@@ -75,6 +88,13 @@ class WholeModel:
         """Do nothing: every token belongs to the one cell."""
         return contextlib.nullcontext()
 
+    def alone(self, cell: int) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return contextlib.nullcontext()
+
+    def close(self) -> None:
+        """Do nothing."""
+
     def save(self, cell: int, folder: Path) -> None:
         """Save the weights."""
         self.model.save_pretrained(str(folder))
@@ -87,6 +107,10 @@ class WholeModel:
             mine.lerp_(theirs, share)
 
 
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+"""Name of a layer to the A, `[r, in]`, and B, `[out, r]`, of an adapter."""
+
+
 class LoraStack:
     """Adapters of several cells on one frozen base: a forward holds the tokens of all of them.
 
@@ -94,21 +118,21 @@ class LoraStack:
     lie in one vector, so that its optimizer and its gradient norm are single operations.
 
     Args:
-        model: the base; its target layers are replaced.
-        settings: shape of the adapters.
-        seeds: the seed of each cell, which draws its A; B starts at zero.
+        model: the base; its target layers are replaced until `close`.
+        adapters: the adapter of each cell, all of one shape.
+        scale: alpha / r.
+        config: how PEFT describes them; needed to save.
     """
 
-    def __init__(self, model: PreTrainedModel, settings: LoraSettings, seeds: Sequence[int]) -> None:
-        self._config, layers = _targets(model, settings)
-        initial = {seed: _initial(layers, seed) for seed in dict.fromkeys(seeds)}
-        first = initial[seeds[0]]
-        shapes = {name: (a.shape, b.shape) for name, (a, b) in first.items()}
+    def __init__(
+        self, model: PreTrainedModel, adapters: Sequence[Factors], *, scale: float, config: LoraConfig | None = None
+    ) -> None:
+        self.model, self._config, self._rows = model.requires_grad_(False).eval(), config, Rows()
+        shapes = {name: [factor.shape for factor in factors] for name, factors in adapters[0].items()}
         size = sum(math.prod(shape) for pair in shapes.values() for shape in pair)
-        example = next(iter(first.values()))[0]
-        values = torch.zeros(len(seeds), size, dtype=example.dtype, device=example.device)
+        example = next(iter(adapters[0].values()))[0]
+        values = torch.zeros(len(adapters), size, dtype=example.dtype, device=example.device)
         gradients = torch.zeros_like(values)
-        self._rows = Rows()
         self._layers: dict[str, StackedLinear] = {}
         offset = 0
 
@@ -120,18 +144,44 @@ class LoraStack:
             view.grad = gradients[:, part].unflatten(1, shape)
             return view
 
-        for name, layer in layers.items():
+        for name in shapes:
             a, b = (leaf(shape) for shape in shapes[name])
             with torch.no_grad():
-                for cell, seed in enumerate(seeds):
-                    a[cell], b[cell] = initial[seed][name]
-            self._layers[name] = StackedLinear(layer.get_base_layer(), a, b, settings.alpha / settings.r, self._rows)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, self._layers[name])
+                for cell, factors in enumerate(adapters):
+                    a[cell], b[cell] = factors[name]
+            self._layers[name] = StackedLinear(model.get_submodule(name), a, b, scale, self._rows)
+        for name, layer in self._layers.items():
+            _replace(model, name, layer)
         self._vectors = [nn.Parameter(vector) for vector in values]
         for vector, gradient in zip(self._vectors, gradients, strict=True):
             vector.grad = gradient
-        self.model = model.requires_grad_(False).eval()
+
+    @classmethod
+    def fresh(cls, model: PreTrainedModel, settings: LoraSettings, seeds: Sequence[int]) -> "LoraStack":
+        """Return untrained adapters: A is drawn from the seed of each cell, B is zero."""
+        config, layers = _targets(model, settings)
+        initial = {seed: _initial(layers, seed) for seed in dict.fromkeys(seeds)}
+        for name, layer in layers.items():
+            _replace(model, name, layer.get_base_layer())
+        return cls(model, [initial[seed] for seed in seeds], scale=settings.alpha / settings.r, config=config)
+
+    @classmethod
+    def saved(cls, model: PreTrainedModel, folder: Path) -> "LoraStack":
+        """Return the adapter that `save` left in a folder."""
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        device = next(model.parameters()).device
+        tensors = load_file(folder / _WEIGHTS, device=str(device))
+        names = [key.removesuffix(".lora_A.weight").removeprefix(_PREFIX) for key in tensors if "lora_A" in key]
+        factors = {
+            name: (tensors[f"{_PREFIX}{name}.lora_A.weight"], tensors[f"{_PREFIX}{name}.lora_B.weight"])
+            for name in names
+        }
+        return cls(model, [factors], scale=config["lora_alpha"] / config["r"])
+
+    def close(self) -> None:
+        """Give the model its own layers back."""
+        for name, layer in self._layers.items():
+            _replace(self.model, name, layer.base_layer)
 
     def parameters(self, cell: int) -> dict[str, nn.Parameter]:
         """Return the one vector that holds a cell's adapters; its gradient is always there and adds up."""
@@ -147,15 +197,25 @@ class LoraStack:
         finally:
             self._rows.parts = before
 
+    @contextlib.contextmanager
+    def alone(self, cell: int) -> Iterator[None]:
+        """Say that every token belongs to one cell."""
+        before, self._rows.parts = self._rows.parts, ((cell, slice(None)),)
+        try:
+            yield
+        finally:
+            self._rows.parts = before
+
     def save(self, cell: int, folder: Path) -> None:
         """Save the adapter in PEFT's layout."""
+        assert self._config is not None
         folder.mkdir(parents=True, exist_ok=True)
         self._config.save_pretrained(str(folder))
         tensors = {}
         for name, layer in self._layers.items():
             for part, stack in (("lora_A", layer.a), ("lora_B", layer.b)):
-                tensors[f"base_model.model.{name}.{part}.weight"] = stack[cell].detach().contiguous()
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+                tensors[f"{_PREFIX}{name}.{part}.weight"] = stack[cell].detach().contiguous()
+        save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
         _readable(folder)
 
     @torch.no_grad()
@@ -203,6 +263,11 @@ def _initial(layers: Mapping[str, Any], seed: int) -> dict[str, tuple[Tensor, Te
         name: (layer.lora_A["default"].weight.detach().clone(), layer.lora_B["default"].weight.detach().clone())
         for name, layer in layers.items()
     }
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
 
 
 def _readable(folder: Path) -> None:

@@ -98,7 +98,7 @@ def _measure(probe: Probe) -> Speed:
     scored = tokens / _seconds(lambda: score(model, rows, _ROLES, budget=_TOKENS * 4))
     policy: Policy = WholeModel(model)
     if probe.lora is not None:
-        policy = LoraStack(model, LoraSettings(**probe.lora.model_dump()), seeds=[0])
+        policy = LoraStack.fresh(model, LoraSettings(**probe.lora.model_dump()), seeds=[0])
     references = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in rows] for role in _ROLES}
 
     def step() -> None:

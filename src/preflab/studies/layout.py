@@ -13,11 +13,11 @@ from preflab.data.examples import TokenRow
 from preflab.methods import code_digest
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, StageSpec
+from preflab.studies.bench import Bench
 from preflab.studies.cells import Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
-from preflab.studies.work import Bench
 from preflab.train.step import moves_reference, needs_live_reference, reads_scores, roles_of, stored_roles
 
 _PAIR = ("chosen", "rejected")

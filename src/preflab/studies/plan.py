@@ -15,6 +15,7 @@ from preflab.methods import compares_pairs
 from preflab.models.load import end_token_ids, load_tokenizer, quiet, resolve
 from preflab.scoring.budget import default_token_budget
 from preflab.store.artefacts import Artefact, StageSpec, Store
+from preflab.studies.bench import Bench
 from preflab.studies.calibrate import Probe, Speed, measure
 from preflab.studies.cells import Cell, MethodGrid, expand, resolve_methods, resolve_sizes
 from preflab.studies.config import StudyConfig
@@ -23,7 +24,6 @@ from preflab.studies.names import model_source, reward, reward_digest
 from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare
 from preflab.studies.stages import Stage
-from preflab.studies.work import Bench
 from preflab.train.step import needs_live_reference, reads_pair_scores, roles_of
 
 _ACTIVATION_BYTES = 6 * 2**30

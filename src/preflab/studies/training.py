@@ -10,19 +10,21 @@ from preflab.core.errors import PreflabError, RunError
 from preflab.methods import SFT, Method
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
-from preflab.studies.cells import method_from
-from preflab.studies.prepare import Split, read_split
-from preflab.studies.stages import Job, Stage
-from preflab.studies.work import (
+from preflab.studies.bench import (
     Bench,
     Report,
+    forget_start,
     known_tokens,
-    load_frozen,
+    load,
     reference_store,
     start_folder,
+    start_model,
     tokenizer_of,
     write_table,
 )
+from preflab.studies.cells import method_from
+from preflab.studies.prepare import Split, read_split
+from preflab.studies.stages import Job, Stage
 from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Ended, Hooks, train
@@ -74,16 +76,20 @@ def train_stages(
         checkpoint_every_s=bench.checkpoint_every_s,
         ended=commit,
     )
-    train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
+    try:
+        train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
+    finally:
+        policy.close()
 
 
 def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
-    model = load_frozen(bench, weights)
     lora = stages[0].spec.params["lora"]
     if lora is None:
         assert len(stages) == 1
-        return WholeModel(model)
-    return LoraStack(model, LoraSettings(**lora), [stage.spec.params["seed"] for stage in stages])
+        forget_start()
+        return WholeModel(load(bench, weights))
+    seeds = [stage.spec.params["seed"] for stage in stages]
+    return LoraStack.fresh(start_model(bench, weights), LoraSettings(**lora), seeds)
 
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
@@ -124,7 +130,7 @@ def _live_reference(method: Method, policy: Policy, bench: Bench, weights: Path)
     if not needs_live_reference(method):
         return None
     shared = isinstance(policy, LoraStack) and not moves_reference(method)
-    return policy.model if shared else load_frozen(bench, weights)
+    return policy.model if shared else load(bench, weights)
 
 
 def _commit(
@@ -159,7 +165,7 @@ def _save(stage: Stage, bench: Bench, policy: Policy, cell: int, folder: Path) -
     """Save a model folder: an adapter for a cell with LoRA, whole weights for SFT, which is a start point."""
     if stage.kind == "sft" and isinstance(policy, LoraStack):
         policy.save(cell, folder / "adapter")
-        base = load_frozen(bench, start_folder(bench, "base", None))
+        base = load(bench, start_folder(bench, "base", None))
         WholeModel(merge(load_adapter(base, folder / "adapter"))).save(0, folder / "model")
     else:
         policy.save(cell, folder / "model")

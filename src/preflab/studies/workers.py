@@ -19,9 +19,10 @@ from preflab.core.errors import PreflabError
 from preflab.models.load import quiet
 from preflab.scoring.memory import keep_memory
 from preflab.store.ledger import Ledger
+from preflab.studies.bench import Bench
 from preflab.studies.stages import Job, Stage
 from preflab.studies.training import Committed, train_stages
-from preflab.studies.work import Bench, run_stage
+from preflab.studies.work import run_stage
 from preflab.train.loop import Interrupted
 
 _CHECKPOINTED = ("sft", "train")
