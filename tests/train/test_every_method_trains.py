@@ -11,14 +11,17 @@ from preflab.data.examples import RANKED, Example, Message, TokenRow
 from preflab.data.tokens import TokenSettings, add_mismatched, tokenize
 from preflab.methods import ALL, Method, Moments
 from preflab.models.load import load_model, load_tokenizer
+from preflab.models.policies import WholeModel
 from preflab.pocket.assets import model_path
 from preflab.pocket.pairs import written_candidates
 from preflab.pocket.rewards import gold_reward
 from preflab.pocket.splits import splits
 from preflab.scoring.logps import score
-from preflab.train.loop import Hooks, Task, train
+from preflab.train.cell import Task
+from preflab.train.lockstep import drive
+from preflab.train.loop import Hooks, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import Given, accumulate, needs_live_reference
+from preflab.train.step import Given, gradient, needs_live_reference
 
 N_TRAIN, N_HELD_OUT = 128, 64
 RATE = 5e-4
@@ -76,9 +79,9 @@ def objective(model: torch.nn.Module, method: Method, part: Sequence[TokenRow], 
     """The method's own loss on held-out rows, as one batch, with what it remembers after training."""
     live = start() if needs_live_reference(method) else None
     given = Given(references=known, model=live, state=state, stream=(7, 0))
-    result = accumulate(model.requires_grad_(True), part, given, method, setting(method), budget=20_000)
+    result = drive(WholeModel(model), {0: gradient(part, given, method, setting(method), budget=20_000)})[0]
     model.zero_grad(set_to_none=True)
-    return result.loss
+    return result.read()["loss"]
 
 
 def improves(method: Method, folder) -> tuple[float, float]:
@@ -109,9 +112,9 @@ def improves(method: Method, folder) -> tuple[float, float]:
             monitor_points=2,
         ),
     )
-    model = start().requires_grad_(True)
+    model = start()
     hooks = Hooks(progress=lambda step, steps: None, should_stop=lambda: False, checkpoint_every_s=1e9)
-    progress = train(model, task, folder, hooks)
+    (progress,) = train(WholeModel(model), [task], [folder], hooks)
     assert progress.diverged is None and progress.step == 16
     state = tuple(Moments(*values) for values in progress.state)
     before, after = (objective(each, method, held_out, known_held_out, state) for each in (start(), model))

@@ -167,6 +167,8 @@ def fill(rows: Sequence[TokenRow], roles: Sequence[str], budget: int) -> list[li
         Row numbers of each micro-batch.
     """
     sizes = [n_tokens(row, roles) for row in rows]
+    if not sizes:
+        return []
     if sum(sizes) <= budget and len(sizes) * max(sizes) <= 2 * budget:
         return [list(range(len(rows)))]
     groups: list[list[int]] = []
