@@ -10,6 +10,7 @@ import torch
 from preflab.data.examples import RANKED, Example, Message, TokenRow
 from preflab.data.tokens import TokenSettings, add_mismatched, tokenize
 from preflab.methods import ALL, Method, Moments
+from preflab.methods.needs import needs_live_reference
 from preflab.models.load import load_model, load_tokenizer
 from preflab.models.policies import WholeModel
 from preflab.pocket.assets import model_path
@@ -21,7 +22,7 @@ from preflab.train.cell import Task
 from preflab.train.lockstep import drive
 from preflab.train.loop import Hooks, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import Given, gradient, needs_live_reference
+from preflab.train.step import Given, gradient
 
 N_TRAIN, N_HELD_OUT = 128, 64
 RATE = 5e-4

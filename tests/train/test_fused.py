@@ -12,13 +12,13 @@ from tests.tiny import CONFIGS, random_rows, tiny_model
 
 from preflab.core.errors import RunError
 from preflab.methods import BCO, DPO, IPO, KTO, NCA, SFT, SIMPO, TDPO2, TR_DPO, leaves
+from preflab.methods.needs import needs_live_reference
 from preflab.models.policies import LoraSettings, LoraStack
 from preflab.scoring.flat import flatten
 from preflab.scoring.logps import score, token_logps
 from preflab.train.cell import Task
 from preflab.train.loop import Hooks, Interrupted, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import needs_live_reference
 
 ROLES = ("chosen", "rejected", "mismatched")
 ROWS = random_rows(12, roles=ROLES)

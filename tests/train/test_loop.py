@@ -9,6 +9,7 @@ from tests.tiny import random_rows, tiny_model
 
 from preflab.core.errors import RunError
 from preflab.methods import BCO, BETA_DPO, DPO, KTO, SAMPO, SIMPO, TDPO2, TR_DPO, n_states
+from preflab.methods.needs import needs_live_reference
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, WholeModel
 from preflab.models.stacked import StackedLinear
@@ -19,7 +20,6 @@ from preflab.train.loop import train as train_cells
 from preflab.train.optimize import clip, learning_rate
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, epoch_order, n_steps, nested_order
-from preflab.train.step import needs_live_reference
 
 ROLES = ("chosen", "rejected", "mismatched")
 SETTINGS = dict(

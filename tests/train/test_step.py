@@ -6,10 +6,11 @@ from tests.frozen import frozen
 from tests.tiny import random_rows, tiny_model
 
 from preflab.methods import ALL, BCO, NCA, Moments
+from preflab.methods.needs import needs_live_reference, roles_of, stored_roles
 from preflab.models.policies import WholeModel
 from preflab.scoring.logps import score
 from preflab.train.lockstep import drive
-from preflab.train.step import Given, gradient, needs_live_reference, roles_of, stored_roles
+from preflab.train.step import Given, gradient
 
 ROLES = ("chosen", "rejected", "mismatched", "gold", "rank_2", "rank_3")
 

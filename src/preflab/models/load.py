@@ -4,13 +4,17 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from preflab.core.errors import ConfigError, RunError
 from preflab.core.ids import digest_of, file_digest
+
+if TYPE_CHECKING:  # models take seconds to import, and a process that plans needs none
+    from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -66,12 +70,14 @@ def weights_digest(folder: Path) -> str:
     return digest_of(parts)
 
 
-def load_model(folder: Path, *, dtype: str, device: str, allow_remote_code: bool = False) -> PreTrainedModel:
+def load_model(folder: Path, *, dtype: str, device: str, allow_remote_code: bool = False) -> "PreTrainedModel":
     """Load a decoder for training or scoring, in evaluation mode: dropout is off for every method alike.
 
     Raises:
         RunError: mixture-of-experts, whose auxiliary loss would count a shared prompt once.
     """
+    from transformers import AutoModelForCausalLM
+
     config = AutoConfig.from_pretrained(folder, trust_remote_code=allow_remote_code)
     for key in ("num_experts", "num_local_experts", "n_routed_experts"):
         if (getattr(config, key, 0) or 0) > 1:

@@ -1,12 +1,15 @@
 """How many flat tokens one forward and backward may hold."""
 
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _MEMORY_BYTES = 6 * 2**30
 _SMALLEST, _LARGEST = 512, 16384
 
 
-def default_token_budget(config: PretrainedConfig, *, dtype_bytes: int = 4) -> int:
+def default_token_budget(config: "PretrainedConfig", *, dtype_bytes: int = 4) -> int:
     """Return a power of two of flat tokens whose activations take about 6 GiB, between 512 and 16,384.
 
     It depends on the architecture alone, not on the memory that happens to be free: the budget decides summation order,

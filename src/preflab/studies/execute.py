@@ -13,8 +13,8 @@ from preflab.store.ledger import Ledger, seconds_of, study_lock
 from preflab.studies.config import StudyConfig, dump
 from preflab.studies.index import write_index
 from preflab.studies.plan import Plan, make_plan
+from preflab.studies.processes import warm_up
 from preflab.studies.run import Runner, State, Watcher, all_stages, selections
-from preflab.studies.workers import warm_up
 
 PLAN = "plan.json"
 RESOLVED = "study.resolved.yaml"

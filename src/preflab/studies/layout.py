@@ -11,6 +11,7 @@ from typing import Any
 
 from preflab.data.examples import TokenRow
 from preflab.methods import code_digest
+from preflab.methods.needs import moves_reference, needs_live_reference, reads_scores, roles_of, stored_roles
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, StageSpec
 from preflab.studies.bench import Bench
@@ -18,7 +19,6 @@ from preflab.studies.cells import Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
-from preflab.train.step import moves_reference, needs_live_reference, reads_scores, roles_of, stored_roles
 
 _PAIR = ("chosen", "rejected")
 _SFT_SEED = 0

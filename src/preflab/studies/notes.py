@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflab.data.examples import RANKED
+from preflab.methods.needs import roles_of
 from preflab.studies.cells import MethodGrid
 from preflab.studies.config import StudyConfig
-from preflab.train.step import roles_of
 
 
 def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
 from preflab.methods import compares_pairs
+from preflab.methods.needs import needs_live_reference, reads_pair_scores, roles_of
 from preflab.models.load import end_token_ids, load_tokenizer, quiet, resolve
 from preflab.scoring.budget import default_token_budget
 from preflab.store.artefacts import Artefact, StageSpec, Store
@@ -24,7 +25,6 @@ from preflab.studies.names import model_source, reward, reward_digest
 from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare
 from preflab.studies.stages import Stage
-from preflab.train.step import needs_live_reference, reads_pair_scores, roles_of
 
 _ACTIVATION_BYTES = 6 * 2**30
 _BYTES_PER_PARAMETER = {"full": 20, "lora": 6}

@@ -6,12 +6,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from preflab.store.ledger import Ledger
 from preflab.studies.plan import Plan
 from preflab.studies.schedule import Schedule
 from preflab.studies.select import Candidate, select
-from preflab.studies.stages import Job, Stage
-from preflab.studies.workers import Outcome, WorkerPool
+from preflab.studies.stages import Job, Outcome, Stage
+from preflab.studies.workers import WorkerPool
 
 _POLL_S = 0.5
 _TRUST_S = 20.0
@@ -143,7 +145,8 @@ class Runner:
 
     def _pool(self, workers: int) -> WorkerPool:
         plan = self._plan
-        return WorkerPool(workers, threads=plan.config.numeric.threads, study=plan.folder, device=plan.bench.device)
+        n_gpus = torch.cuda.device_count() if plan.bench.device == "cuda" else 0
+        return WorkerPool(workers, threads=plan.config.numeric.threads, study=plan.folder, n_gpus=n_gpus)
 
     def _known(self) -> list[Stage]:
         """Return all stages known now; the list is made again after every stage that ended."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
@@ -97,3 +98,12 @@ class Job:
         """For people."""
         more = f" and {len(self.stages) - 1} more cells" if len(self.stages) > 1 else ""
         return self.stages[0].label + more
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a stage ended: `done`, `interrupted`, `failed` or `out of memory` with an error text."""
+
+    status: str
+    info: dict[str, Any]
+    error: str = ""

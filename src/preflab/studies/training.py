@@ -8,28 +8,18 @@ from transformers import PreTrainedModel
 
 from preflab.core.errors import PreflabError, RunError
 from preflab.methods import SFT, Method
+from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
-from preflab.studies.bench import (
-    Bench,
-    Report,
-    forget_start,
-    known_tokens,
-    load,
-    reference_store,
-    start_folder,
-    start_model,
-    tokenizer_of,
-    write_table,
-)
+from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
 from preflab.studies.prepare import Split, read_split
+from preflab.studies.resources import forget_start, known_tokens, load, reference_store, start_model, tokenizer_of
 from preflab.studies.stages import Job, Stage
 from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Ended, Hooks, train
 from preflab.train.settings import TrainSettings
-from preflab.train.step import moves_reference, needs_live_reference, stored_roles
 
 Committed = dict[str, Any] | PreflabError
 """Info of the artefact that a stage left, or why it left none."""

@@ -17,19 +17,10 @@ from preflab.evals.responses import Question, describe_responses, rewards_of, sa
 from preflab.models.load import weights_digest
 from preflab.models.policies import LoraStack
 from preflab.sampling.generate import GenerationSettings, Response
-from preflab.studies.bench import (
-    Bench,
-    Report,
-    known_tokens,
-    load,
-    reference_store,
-    start_folder,
-    start_model,
-    tokenizer_of,
-    write_table,
-)
+from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
+from preflab.studies.resources import known_tokens, load, reference_store, start_model, tokenizer_of
 from preflab.studies.stages import Job, Stage
 from preflab.train.step import References
 

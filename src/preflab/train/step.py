@@ -5,7 +5,7 @@ the backward pass of each micro-batch as a dot product. Losses that couple the b
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
@@ -32,6 +32,7 @@ from preflab.methods import (
     assemble,
     leaves,
 )
+from preflab.methods.needs import roles_of
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
 from preflab.scoring.logps import TokenQuantity, token_logps
 from preflab.train.lockstep import Forward, Run, Scored
@@ -73,41 +74,6 @@ class BatchResult(NamedTuple):
     def read(self) -> dict[str, float]:
         """Return the measures by name."""
         return dict(zip(MEASURES, self.measures.tolist(), strict=True))
-
-
-def roles_of(method: Method) -> tuple[str, ...]:
-    """Return the responses that a method's input type asks for, in a fixed order; rows need not have all of a list."""
-    return _roles(leaves(method.inputs))
-
-
-def stored_roles(method: Method) -> tuple[str, ...]:
-    """Return the responses whose log-probs under the frozen reference a method asks for; they are scored once."""
-    return _roles(leaf for leaf in leaves(method.inputs) if leaf.quantity == "reference")
-
-
-def _roles(found: Iterable[Leaf]) -> tuple[str, ...]:
-    expanded = (RANKED if leaf.role == "ranked" else (leaf.role,) for leaf in found)
-    return tuple(dict.fromkeys(role for roles in expanded for role in roles))
-
-
-def reads_scores(method: Method) -> bool:
-    """Return whether a method looks at scores that the data give."""
-    return any(leaf.quantity == "score" for leaf in leaves(method.inputs))
-
-
-def reads_pair_scores(method: Method) -> bool:
-    """Return whether a method compares the scores of a pair, which every row must have then."""
-    return any(leaf.quantity == "score" and leaf.role != "ranked" for leaf in leaves(method.inputs))
-
-
-def needs_live_reference(method: Method) -> bool:
-    """Return whether a method needs the reference model at every step: its whole vocabulary, or one that moves."""
-    return any(leaf.quantity in ("moving_reference", "divergence") for leaf in leaves(method.inputs))
-
-
-def moves_reference(method: Method) -> bool:
-    """Return whether a method changes its reference model while it trains."""
-    return any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
