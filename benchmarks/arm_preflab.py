@@ -1,0 +1,147 @@
+"""preflab's arm: one job through the loop that `preflab run` trains every cell with. Run by `benchmarks.jobs`."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from transformers import PreTrainedModel
+
+from benchmarks.jobs import Job, Result, serve
+from benchmarks.levers import switched_off
+from benchmarks.measure import StepClock, peak_bytes, resident_bytes, seconds_since_start, synchronize, versions
+from preflab.data.examples import TokenRow
+from preflab.methods import find
+from preflab.methods.trl import translate
+from preflab.models.adapters import LoraSettings, add_lora
+from preflab.models.load import load_model, quiet
+from preflab.scoring.budget import default_token_budget
+from preflab.scoring.logps import prove, score
+from preflab.train.loop import Hooks, Task, train
+from preflab.train.settings import TrainSettings
+from preflab.train.source import epoch_order
+from preflab.train.step import References, stored_roles
+
+IMPORT_S = seconds_since_start()
+SEED = 0
+
+
+def run(job: Job) -> Result:
+    """Load, score the reference once, train, and say how long each took."""
+    torch.set_num_threads(job.threads)
+    quiet()
+    began = time.perf_counter()
+    model = load_model(Path(job.model), dtype=job.dtype, device=job.device)
+    prove(model)
+    rows = trained_in_order(read_rows(Path(job.rows)), seed=SEED)
+    settings = train_settings(job, model)
+    with switched_off(job.options.get("off", ())):
+        loaded = time.perf_counter()
+        references, reference_s = scored(job, model, rows, budget=settings.token_budget)
+        policy = policy_of(job, model)
+        idle = resident_bytes()
+        clock = StepClock(job.device)
+        log = trained(job, policy, rows, references, settings, clock.mark)
+    return Result(
+        losses=[record["loss"] for record in log],
+        step_s=clock.seconds,
+        import_s=IMPORT_S,
+        load_s=loaded - began,
+        reference_s=reference_s,
+        scored_tokens=sum(len(values) for role in references.values() for values in role if values is not None),
+        computed_tokens=sum(record["n_tokens"] for record in log),
+        peak_bytes=peak_bytes(job.device),
+        idle_bytes=idle,
+        versions=versions(),
+    )
+
+
+def read_rows(path: Path) -> list[TokenRow]:
+    """Read rows as tokens, in the file's order."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        TokenRow(i, np.asarray(r["prompt"]), {role: np.asarray(r[role]) for role in ("chosen", "rejected")})
+        for i, r in enumerate(records, start=1)
+    ]
+
+
+def trained_in_order(rows: Sequence[TokenRow], *, seed: int) -> list[TokenRow]:
+    """Place rows so that the loop's own shuffling of one epoch visits them in the order given."""
+    placed = list(rows)
+    for row, place in zip(rows, epoch_order((len(rows),), seed=seed, epoch=0), strict=True):
+        placed[place] = row
+    return placed
+
+
+def train_settings(job: Job, model: PreTrainedModel) -> TrainSettings:
+    """Return AdamW at PyTorch's defaults without decay, a linear schedule without warm-up, clipping at 1."""
+    return TrainSettings(
+        epochs=1,
+        batch_size=job.batch_size,
+        learning_rate=job.learning_rate,
+        schedule="linear",
+        warmup_frac=0.0,
+        weight_decay=0.0,
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        max_grad_norm=1.0,
+        token_budget=job.options.get("token_budget") or default_token_budget(model.config),
+        monitor_points=2,
+    )
+
+
+def scored(job: Job, model: PreTrainedModel, rows: Sequence[TokenRow], *, budget: int) -> tuple[References, float]:
+    """Return the start point's log-probs of every response, and the seconds they took."""
+    roles = stored_roles(find(translate("dpo", job.loss).method))
+    synchronize(job.device)
+    began = time.perf_counter()
+    references = score(model, rows, roles, budget=budget)
+    return references, time.perf_counter() - began
+
+
+def policy_of(job: Job, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+    """Return what is trained: all weights, or the adapter that both arms start from."""
+    if not job.adapter:
+        return model.requires_grad_(True)
+    config = PeftConfig.from_pretrained(job.adapter)
+    policy = add_lora(
+        model.requires_grad_(False), LoraSettings(config.r, config.lora_alpha, sorted(config.target_modules)), seed=SEED
+    )
+    set_peft_model_state_dict(policy, load_peft_weights(job.adapter, device=job.device))
+    return policy
+
+
+def trained(
+    job: Job,
+    policy: PreTrainedModel | PeftModel,
+    rows: Sequence[TokenRow],
+    references: References,
+    settings: TrainSettings,
+    mark: Callable[[], None],
+) -> list[dict[str, Any]]:
+    """Train as `preflab run` does, without monitoring, and return the log."""
+    same = translate("dpo", job.loss)
+    task = Task(
+        method=find(same.method),
+        hyperparameters=same.hyperparameters,
+        rows=rows,
+        references=references,
+        blocks=(len(rows),),
+        seed=SEED,
+        monitor=(),
+        settings=settings,
+    )
+    hooks = Hooks(progress=lambda done, total: mark(), should_stop=lambda: False, checkpoint_every_s=3600.0)
+    mark()
+    with tempfile.TemporaryDirectory() as folder:
+        return train(policy, task, Path(folder), hooks).log
+
+
+if __name__ == "__main__":
+    serve(run)

@@ -1,0 +1,51 @@
+"""Each lever of the engine, and how to do without it: for the ablation alone, never for a headline."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from unittest import mock
+
+from preflab.data.examples import TokenRow
+from preflab.scoring import flat, logps
+from preflab.scoring.flat import FlatBatch, ResponseKey
+
+Switch = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def _own_prompt_each() -> contextlib.AbstractContextManager[Any]:
+    """Flat rows without padding, but every response brings a copy of its prompt."""
+    together = flat.flatten
+
+    def apart(rows: Sequence[TokenRow], roles: Sequence[str], *device: Any) -> FlatBatch:
+        lone = [
+            (number, TokenRow(row.row, row.prompt, {role: row.responses[role]}, row.scores))
+            for number, row in enumerate(rows)
+            for role in roles
+            if role in row.responses
+        ]
+        batch = together([row for _, row in lone], roles, *device)
+        return replace(batch, responses=tuple(ResponseKey(lone[key.row][0], key.role) for key in batch.responses))
+
+    stack = contextlib.ExitStack()
+    for module in ("preflab.train.step", "preflab.scoring.logps"):
+        stack.enter_context(mock.patch(f"{module}.flatten", apart))
+    return stack
+
+
+def _padded_rows() -> contextlib.AbstractContextManager[Any]:
+    """One padded row per response through the model's own attention, as for models that cannot share prompts."""
+    return mock.patch.object(logps, "shares_prompts", lambda model: False)
+
+
+OFF: Final[dict[str, Switch]] = {"shared_prompts": _own_prompt_each, "flat_rows": _padded_rows}
+"""Lever to a context in which it is off."""
+
+
+@contextlib.contextmanager
+def switched_off(names: Sequence[str]) -> Iterator[None]:
+    """Do without these levers inside the block."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(OFF[name]())
+        yield

@@ -1,0 +1,188 @@
+"""What the machine is, how fast it multiplies, and how much memory a process took. Needs torch and psutil only."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "preflab")
+
+
+def peak_bytes(device: str) -> int:
+    """Return the largest memory of this process so far: the CUDA allocator's on `cuda`, else resident."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    # ru_maxrss survives exec and would show the parent's memory; the kernel's high-water mark starts anew.
+    return _status_kib("VmHWM") * 1024
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def seconds_since_start() -> float:
+    """Return the age of this process: called behind the imports, what they and the interpreter's start took."""
+    return time.time() - psutil.Process().create_time()
+
+
+def _status_kib(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {key}; memory is measured on Linux only.")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of those libraries that this interpreter has."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the machine is and how busy it is."""
+    facts: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+    }
+    if device == "cuda":
+        import torch
+
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def matmul_rate(dtype: str, device: str, threads: int) -> float:
+    """Return the best rate of a large square product of random matrices, FLOP/s, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.measure", dtype, device, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    return float(json.loads(done.stdout)["flop_per_s"])
+
+
+def _matmul_rate(dtype: str, device: str, threads: int, *, seconds: float = 3.0) -> float:
+    import torch
+
+    torch.set_num_threads(threads)
+    n = 8192 if device == "cuda" else 2048
+    # Random values: on zeros, fewer bits flip and the clock rises above what training ever sees.
+    a, b = (torch.randn(n, n, dtype=getattr(torch, dtype), device=device) for _ in range(2))
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        best = min(best, _seconds_of(lambda: a @ b, device))
+    return 2 * n**3 / best
+
+
+def _seconds_of(action: Any, device: str) -> float:
+    synchronize(device)
+    began = time.perf_counter()
+    action()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+class StepClock:
+    """Seconds between steps, the device's queue empty at every reading."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._marks: list[float] = []
+
+    def mark(self) -> None:
+        """Note the end of a step; the first call notes the beginning of the first."""
+        synchronize(self._device)
+        self._marks.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> list[float]:
+        """Seconds of every step."""
+        return [end - begin for begin, end in zip(self._marks, self._marks[1:], strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A command that was run to its end.
+
+    Args:
+        wall_s: seconds from start to end.
+        peak_bytes: largest sum of the proportional memory of its processes, sampled five times a second.
+        output: what it wrote.
+        code: exit code.
+    """
+
+    wall_s: float
+    peak_bytes: int
+    output: str
+    code: int
+
+
+def run_measured(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Measured:
+    """Run a command and follow the memory of the whole process tree."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    peak, done = [0], threading.Event()
+
+    def follow() -> None:
+        while not done.wait(0.2):
+            peak[0] = max(peak[0], _tree_bytes(process.pid))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    output, _ = process.communicate()
+    wall_s = time.perf_counter() - began
+    done.set()
+    follower.join()
+    return Measured(wall_s, peak[0], output.decode(errors="replace"), process.returncode)
+
+
+def _tree_bytes(pid: int) -> int:
+    """Return the memory of a process and its descendants; pages that they share count once."""
+    total = 0
+    try:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return total
+
+
+if __name__ == "__main__":
+    rate = _matmul_rate(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    print(json.dumps({"flop_per_s": rate}))

@@ -1,0 +1,154 @@
+"""The engine's results as text: nothing about speed where parity does not hold."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.compare import WARMUP, Parity, Speed, Work, half_precision, mib, parity, speed, table
+from benchmarks.engine import OURS, Case, of_case
+from benchmarks.jobs import BenchmarkError, Result
+
+_HEAD = (
+    "setting",
+    "pairs/s, median step (slowest to fastest tenth)",
+    "fastest step",
+    "pairs/s with reference",
+    "useful tokens/s",
+    "of the matmul rate, %",
+    "tokens computed per useful one",
+    "peak memory, MiB",
+    "whole process, s",
+    "steps",
+)
+
+
+def text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
+    """Return parity, the table of all settings, TRL's search, and the ratios of a case.
+
+    Raises:
+        BenchmarkError: parity was not measured or does not hold.
+    """
+    mine = list(of_case(records, case))
+    facts = next((r["values"] for r in reversed(mine) if r["part"] == "facts"), None)
+    if facts is None:
+        raise BenchmarkError("no results of this case in this folder.")
+    found = parity_of(mine)
+    work = Work(**facts["work"])
+    groups = _grouped(mine, "speed")
+    speeds = {name: speed(results, work) for name, results in groups.items()}
+    return "\n\n".join(
+        filter(
+            None,
+            [
+                _about(case, facts, mine),
+                str(found),
+                _half(mine, case),
+                table(_HEAD, [_line(name, found) for name, found in speeds.items()]),
+                _search(_grouped(mine, "search"), case),
+                _ratios(speeds, groups, case),
+            ],
+        )
+    )
+
+
+def parity_of(records: Sequence[Mapping[str, Any]]) -> Parity:
+    """Return the last parity measured, narrowed by the timed runs' own loss curves.
+
+    Raises:
+        BenchmarkError: it was not measured, or does not hold.
+    """
+    groups = _grouped(records, "parity")
+    if OURS not in groups or "TRL" not in groups:
+        raise BenchmarkError("parity was not measured for this case, so no speed is shown; add `parity` to --parts.")
+    found = parity(groups[OURS][-1], groups["TRL"][-1])
+    if not found.holds:
+        raise BenchmarkError(f"{found}; no speed is shown.")
+    return found
+
+
+def _grouped(records: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for record in records:
+        if record["part"] == part:
+            groups.setdefault(record["name"], []).append(Result(**record["values"]))
+    return groups
+
+
+def _about(case: Case, facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
+    lengths, machine = facts["lengths"], facts["machine"]
+    versions = {k: v for r in records if "versions" in r["values"] for k, v in r["values"]["versions"].items()}
+    loads = [record["load_average"][0] for record in records]
+    what = "LoRA, rank 16, all linear layers" if case.lora else "all weights"
+    rate = facts["work"]["matmul_flop_per_s"] / 1e9
+    tokens = ", ".join(f"{lengths[f'{part}_mean']:.0f} {part}" for part in ("prompt", "chosen", "rejected"))
+    commits = ", ".join(dict.fromkeys(record["commit"] for record in records))
+    return (
+        f"{case.model}, {what}, {case.dtype}; {case.n_pairs} pairs of {case.data} in batches of {case.batch_size}.\n"
+        f"Mean tokens: {tokens}. Padded rows of a batch: {lengths['padded_ratio']:.2f} tokens for each useful one.\n"
+        f"{machine.get('gpu', machine['cpu'])}, {machine['cores']} cores, {case.threads} threads, load average "
+        f"{min(loads):g} to {max(loads):g}; matmul {rate:,.0f} GFLOP/s in {case.dtype}.\n"
+        + ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
+        + f"; preflab at {commits}. Each process's first {WARMUP} steps do not count."
+    )
+
+
+def _half(records: Sequence[Mapping[str, Any]], case: Case) -> str:
+    groups = _grouped(records, "parity")
+    names = (f"{OURS} {case.dtype}", f"TRL {case.dtype}")
+    if not all(name in groups for name in names):
+        return ""
+    ours, theirs = half_precision(groups[names[0]][-1], groups[names[1]][-1], groups[OURS][-1])
+    return f"{case.dtype} against float32: preflab's loss curve within {ours:.1e}, TRL's within {theirs:.1e}"
+
+
+def _line(name: str, found: Speed) -> list[str]:
+    return [
+        name,
+        f"{found.pairs_per_s:.3g} ({found.low:.3g} to {found.high:.3g})",
+        f"{found.best:.3g}",
+        f"{found.with_reference:.3g}",
+        f"{found.useful_tokens_per_s:,.0f}",
+        f"{100 * found.matmul_frac:.0f}",
+        f"{found.computed_ratio:.2f}",
+        mib(found.peak_bytes),
+        f"{found.wall_s:.0f}",
+        str(found.steps),
+    ]
+
+
+def _search(groups: Mapping[str, Sequence[Result]], case: Case) -> str:
+    if not groups:
+        return ""
+    lines = []
+    for name, results in groups.items():
+        last = results[-1]
+        pairs = len(last.step_s) * case.batch_size
+        lines.append([name, f"{pairs / sum(last.step_s):.3g}", mib(last.peak_bytes), str(pairs)])
+    fastest = min(groups, key=lambda name: sum(groups[name][-1].step_s))
+    smallest = min(groups, key=lambda name: groups[name][-1].peak_bytes)
+    found = table(("TRL's micro-batch", "pairs/s, all steps", "peak memory, MiB", "pairs"), lines)
+    return f"{found}\n\nTRL's best for speed: {fastest}; for memory: {smallest}."
+
+
+def _ratios(speeds: Mapping[str, Speed], groups: Mapping[str, Sequence[Result]], case: Case) -> str:
+    if OURS not in speeds:
+        return ""
+    ours, lines = speeds[OURS], []
+    for name, other in speeds.items():
+        if name == OURS:
+            continue
+        lines.append(
+            [
+                f"preflab / {name}",
+                f"{ours.pairs_per_s / other.pairs_per_s:.2f}",
+                f"{ours.with_reference / other.with_reference:.2f}",
+                f"{ours.peak_bytes / other.peak_bytes:.2f}",
+                f"{above_idle(groups[OURS]) / above_idle(groups[name]):.2f}",
+            ]
+        )
+    head = ("ratio", "pairs/s, median step", "pairs/s with reference", "peak memory", "memory above the loaded model")
+    return table(head, lines) if lines else ""
+
+
+def above_idle(results: Sequence[Result]) -> float:
+    """Return the largest memory that training took beyond the loaded model; the whole peak on a GPU."""
+    return max(max(result.peak_bytes - result.idle_bytes, 1) for result in results)
