@@ -65,15 +65,18 @@ class Bench:
         work: folder for weights, rows and whatever the arms leave behind.
         out: folder of the results.
         trl_python: the interpreter that has TRL.
+        wait_s: how long to wait before each process for other programs to leave the machine alone.
     """
 
-    def __init__(self, case: Case, *, file: Path | None, work: Path, out: Path, trl_python: Path) -> None:
+    def __init__(
+        self, case: Case, *, file: Path | None, work: Path, out: Path, trl_python: Path, wait_s: float
+    ) -> None:
         if case.n_pairs % case.batch_size or case.n_pairs // case.batch_size <= compare.WARMUP:
             raise BenchmarkError(
                 f"--pairs {case.n_pairs}: must be a multiple of the batch size, {case.batch_size}, with more than "
                 f"{compare.WARMUP} batches: so many warm up and do not count."
             )
-        self.case, self.out, self._trl_python = case, out, trl_python
+        self.case, self.out, self._trl_python, self._wait_s = case, out, trl_python, wait_s
         self._work = Path(tempfile.mkdtemp(prefix="bench-", dir=work))
         self.model = model_folder(case.model, work, dtype=case.dtype, device=case.device)
         self._adapter = ""
@@ -139,9 +142,12 @@ class Bench:
         return self.job(name, rows, batch_size=PARITY_BATCH, dtype=dtype)
 
     def _run(self, arm: str, python: Path, part: str, job: Job) -> Result:
-        (result,) = run_arm(arm, [job], python=python)
+        (result,) = run_arm(arm, [job], python=python, wait_s=self._wait_s)
         per_step = statistics.median(result.step_s)
-        say(f"{part}: {job.name}: {per_step:.2f} s a step, reference {result.reference_s:.1f} s, {result.wall_s:.0f} s")
+        say(
+            f"{part}: {job.name}: {per_step:.2f} s a step, reference {result.reference_s:.1f} s, whole process "
+            f"{result.wall_s:.0f} s, {100 * result.others_frac:.0f} % of the processors used by others"
+        )
         self._record(part, job.name, asdict(result))
         return result
 
@@ -230,9 +236,12 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 
 def of_case(records: Sequence[Mapping[str, Any]], case: Case) -> Iterator[Mapping[str, Any]]:
-    """Yield the records of one case."""
+    """Yield the records of one case; parity and the search use the first of its pairs, however many there are."""
     wanted = asdict(case)
-    return (record for record in records if record["case"] == wanted)
+    for record in records:
+        sized = wanted if record["part"] in ("facts", "speed") else {**wanted, "n_pairs": record["case"]["n_pairs"]}
+        if record["case"] == sized:
+            yield record
 
 
 def commit() -> str:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import busy_cpu_s, children_cpu_s, wait_until_idle
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -65,6 +67,7 @@ class Result:
         idle_bytes: resident memory once everything was loaded.
         versions: of the libraries.
         wall_s: seconds of the whole process from its start; 0 for all but the first job of a process.
+        others_frac: share of the machine's processors that other programs used meanwhile.
     """
 
     losses: Sequence[float]
@@ -78,15 +81,17 @@ class Result:
     idle_bytes: int
     versions: Mapping[str, str]
     wall_s: float = 0.0
+    others_frac: float = 0.0
 
 
-def run_arm(arm: str, jobs: Sequence[Job], *, python: Path) -> list[Result]:
+def run_arm(arm: str, jobs: Sequence[Job], *, python: Path, wait_s: float = 0.0) -> list[Result]:
     """Run the jobs of one arm in a fresh process, one after another.
 
     Args:
         arm: `preflab` or `trl`.
         jobs: what to do, all with the same number of threads.
         python: the interpreter that has the arm's libraries.
+        wait_s: how long to wait for other programs to leave the machine alone.
 
     Raises:
         BenchmarkError: the interpreter is missing, or the arm failed; the last lines say why.
@@ -100,16 +105,19 @@ def run_arm(arm: str, jobs: Sequence[Job], *, python: Path) -> list[Result]:
         asked, answered = Path(folder) / "jobs.json", Path(folder) / "results.json"
         asked.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
         command = [str(python), "-m", f"benchmarks.arm_{arm}", str(asked), str(answered)]
-        began = time.perf_counter()
+        wait_until_idle(wait_s)
+        began, busy, own = time.perf_counter(), busy_cpu_s(), children_cpu_s()
         done = subprocess.run(
             command, cwd=ROOT, env=environment(jobs[0].threads), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         wall_s = time.perf_counter() - began
+        others_s = (busy_cpu_s() - busy) - (children_cpu_s() - own)
         if done.returncode != 0:
             lines = done.stdout.decode(errors="replace").splitlines()[-15:]
             raise BenchmarkError(f"{arm}, {jobs[0].name}: exit code {done.returncode}.\n" + "\n".join(lines))
         results = [Result(**values) for values in json.loads(answered.read_text(encoding="utf-8"))]
-    return [replace(results[0], wall_s=wall_s), *results[1:]]
+    others_frac = max(0.0, others_s / wall_s / (os.cpu_count() or 1))
+    return [replace(result, wall_s=0 if i else wall_s, others_frac=others_frac) for i, result in enumerate(results)]
 
 
 def environment(threads: int, **more: str) -> dict[str, str]:

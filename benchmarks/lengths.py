@@ -49,9 +49,9 @@ class LogNormal:
         """Return the distribution with this median and mean."""
         return cls(median, math.sqrt(2 * math.log(mean / median)))
 
-    def draw(self, n: int, generator: np.random.Generator) -> list[int]:
-        """Return lengths of at least one token."""
-        return [max(1, round(x)) for x in generator.lognormal(math.log(self.median), self.sigma, n)]
+    def draw(self, generator: np.random.Generator) -> int:
+        """Return a length of at least one token."""
+        return max(1, round(generator.lognormal(math.log(self.median), self.sigma)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +113,8 @@ DISTRIBUTIONS: Final = {
 def synthetic(name: str, n: int, *, vocabulary: int, seed: int, max_tokens: int) -> list[Row]:
     """Return pairs of random ids with the lengths of a distribution; responses are cut at `max_tokens` with the prompt.
 
+    Fewer pairs are the first of more.
+
     Args:
         name: a key of `DISTRIBUTIONS`.
         n: pairs.
@@ -121,25 +123,25 @@ def synthetic(name: str, n: int, *, vocabulary: int, seed: int, max_tokens: int)
         max_tokens: of the prompt with one response.
     """
     lengths, generator = DISTRIBUTIONS[name], np.random.default_rng(seed)
-    prompts = [min(length, 3 * max_tokens // 4) for length in lengths.prompt.draw(n, generator)]
-    if lengths.outlier_every:
-        prompts = [9 * max_tokens // 10 if i % lengths.outlier_every == 3 else p for i, p in enumerate(prompts)]
-    chosen = lengths.chosen.draw(n, generator)
-    rejected = chosen if lengths.rejected is None else lengths.rejected.draw(n, generator)
 
     def ids(length: int) -> list[int]:
         return [int(i) for i in generator.integers(_FIRST_ID, vocabulary, length)]
 
-    return [
-        Row(ids(p), ids(min(c, max_tokens - p)), ids(min(r, max_tokens - p)))
-        for p, c, r in zip(prompts, chosen, rejected, strict=True)
-    ]
+    rows = []
+    for number in range(n):
+        p = min(lengths.prompt.draw(generator), 3 * max_tokens // 4)
+        if lengths.outlier_every and number % lengths.outlier_every == 3:
+            p = 9 * max_tokens // 10
+        c = lengths.chosen.draw(generator)
+        r = c if lengths.rejected is None else lengths.rejected.draw(generator)
+        rows.append(Row(ids(p), ids(min(c, max_tokens - p)), ids(min(r, max_tokens - p))))
+    return rows
 
 
 def from_file(path: Path, model: Path, n: int, *, seed: int, max_tokens: int) -> list[Row]:
     """Return a random sample of the pairs of a file, in any format that preflab reads, as the model's tokens.
 
-    Pairs with an empty response or a prompt of three quarters of the limit are passed over; longer responses are cut.
+    Fewer pairs are the first of more. Pairs with an empty response or a prompt of three quarters of the limit are passed over; longer responses are cut.
 
     Raises:
         BenchmarkError: the file has too few pairs.

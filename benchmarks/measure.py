@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import threading
@@ -112,6 +113,25 @@ def synchronize(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
+
+
+def busy_cpu_s() -> float:
+    """Return the processor seconds that all programs of the machine have used since it started."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")))
+
+
+def children_cpu_s() -> float:
+    """Return the processor seconds of this process's children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def wait_until_idle(limit_s: float) -> None:
+    """Wait until other programs leave nine tenths of the machine alone, or the limit has passed."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < limit_s and psutil.cpu_percent(interval=1.0) > 10:
+        time.sleep(1.0)
 
 
 class StepClock:

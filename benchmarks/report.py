@@ -18,6 +18,7 @@ _HEAD = (
     "peak memory, MiB",
     "whole process, s",
     "steps",
+    "processors used by others, %",
 )
 
 
@@ -42,7 +43,7 @@ def text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
                 _about(case, facts, mine),
                 str(found),
                 _half(mine, case),
-                table(_HEAD, [_line(name, found) for name, found in speeds.items()]),
+                table(_HEAD, [_line(name, speeds[name], results) for name, results in groups.items()]),
                 _search(_grouped(mine, "search"), case),
                 _ratios(speeds, groups, case),
             ],
@@ -100,7 +101,7 @@ def _half(records: Sequence[Mapping[str, Any]], case: Case) -> str:
     return f"{case.dtype} against float32: preflab's loss curve within {ours:.1e}, TRL's within {theirs:.1e}"
 
 
-def _line(name: str, found: Speed) -> list[str]:
+def _line(name: str, found: Speed, results: Sequence[Result]) -> list[str]:
     return [
         name,
         f"{found.pairs_per_s:.3g} ({found.low:.3g} to {found.high:.3g})",
@@ -112,6 +113,7 @@ def _line(name: str, found: Speed) -> list[str]:
         mib(found.peak_bytes),
         f"{found.wall_s:.0f}",
         str(found.steps),
+        f"{100 * max(result.others_frac for result in results):.0f}",
     ]
 
 

@@ -55,6 +55,7 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, default=Path("runs/bench"), help="results are added here, as JSON lines")
     command.add_argument("--work", type=Path, help="scratch folder; default: a temporary one")
+    command.add_argument("--wait", type=float, default=60.0, help="seconds to wait for other programs, per process")
     command.add_argument("--trl-python", type=Path, default=ROOT / ".venv-parity/bin/python")
 
 
@@ -97,7 +98,14 @@ def _engine(options: argparse.Namespace) -> None:
         if not options.show:
             work = options.work or Path(temporary)
             work.mkdir(parents=True, exist_ok=True)
-            bench = Bench(case, file=options.data, work=work, out=options.out, trl_python=options.trl_python)
+            bench = Bench(
+                case,
+                file=options.data,
+                work=work,
+                out=options.out,
+                trl_python=options.trl_python,
+                wait_s=options.wait,
+            )
             parts = ("ours",) if options.arms == "preflab" else tuple(options.parts.split(","))
             engine.run(bench, parts=parts, repeats=options.repeats, search_pairs=options.search_pairs, off=())
     print(report.text(engine.read(options.out), case))
