@@ -22,6 +22,14 @@ from preflab.models.adapters import LoraSettings
 PARITY_BATCH: Final = 2
 MICRO_BATCHES: Final = (1, 2, 4, 8)
 OURS, DEFAULT = "preflab", "TRL default"
+PARTS: Final = {
+    "parity": "both arms on the same rows for 20 steps in float32",
+    "search": "TRL tuned at every micro-batch, on a few pairs",
+    "speed": "preflab and TRL tuned at its fastest micro-batch, in turn",
+    "ours": "preflab alone",
+    "same": "TRL tuned with the whole batch at once, as preflab computes it",
+    "default": "TRL as a user gets it, but in the same dtype",
+}
 LORA: Final = LoraSettings(r=16, alpha=32.0, target_modules="all-linear")
 
 
@@ -166,10 +174,17 @@ class Bench:
         return record
 
 
-def run(bench: Bench, *, parts: Sequence[str], repeats: int, search_pairs: int, off: Sequence[str]) -> None:
-    """Measure the parts asked for: parity, search, speed, same, default, ablation.
+def run(bench: Bench, parts: Sequence[str], *, repeats: int, search_pairs: int, micro_batches: Sequence[int]) -> None:
+    """Measure the parts asked for, in the order of `PARTS`.
 
     Parity comes first and ends the run where it fails. Repeats alternate the arms, each in a fresh process.
+
+    Args:
+        bench: the case.
+        parts: keys of `PARTS`.
+        repeats: processes of each arm.
+        search_pairs: pairs that the search for TRL's micro-batch takes.
+        micro_batches: where it looks; those that do not divide the batch are left out.
 
     Raises:
         BenchmarkError: the arms did not train the same thing.
@@ -180,20 +195,33 @@ def run(bench: Bench, *, parts: Sequence[str], repeats: int, search_pairs: int, 
         _parity(bench)
     if "search" in parts:
         rows = bench.rows[:search_pairs]
-        for micro in (m for m in MICRO_BATCHES if size % m == 0):
+        for micro in (m for m in micro_batches if size % m == 0):
             bench.theirs("search", bench.job(tuned(micro), rows), tuned=True, micro_batch=micro)
     best = best_micro_batch(read(bench.out), bench.case) if "speed" in parts else size
-    for _ in range(repeats if "speed" in parts else 0):
-        bench.ours("speed", bench.job(OURS))
-        bench.theirs("speed", bench.job(tuned(best)), tuned=True, micro_batch=best)
-    for _ in range(repeats if "ours" in parts else 0):
-        bench.ours("speed", bench.job(OURS))
+    for _ in range(repeats):
+        if {"speed", "ours"} & set(parts):
+            bench.ours("speed", bench.job(OURS))
+        if "speed" in parts:
+            bench.theirs("speed", bench.job(tuned(best)), tuned=True, micro_batch=best)
     if "same" in parts and not ("speed" in parts and best == size):
         bench.theirs("speed", bench.job(tuned(size)), tuned=True, micro_batch=size)
     if "default" in parts:
         bench.theirs("speed", bench.job(DEFAULT), tuned=False, micro_batch=size)
-    for lever in off:
-        bench.ours("speed", bench.job(f"{OURS} without {lever}"), off=[lever])
+
+
+def ablate(bench: Bench, changes: Mapping[str, Mapping[str, Any]], *, repeats: int) -> None:
+    """Measure preflab as it is and with each change alone, in turn.
+
+    Args:
+        bench: the case.
+        changes: name of a change to the options of preflab's arm that make it.
+        repeats: processes of each.
+    """
+    bench.facts()
+    for _ in range(repeats):
+        bench.ours("speed", bench.job(OURS))
+        for name, options in changes.items():
+            bench.ours("speed", bench.job(f"{OURS} {name}"), **options)
 
 
 def _parity(bench: Bench) -> None:

@@ -141,7 +141,8 @@ def synthetic(name: str, n: int, *, vocabulary: int, seed: int, max_tokens: int)
 def from_file(path: Path, model: Path, n: int, *, seed: int, max_tokens: int) -> list[Row]:
     """Return a random sample of the pairs of a file, in any format that preflab reads, as the model's tokens.
 
-    Fewer pairs are the first of more. Pairs with an empty response or a prompt of three quarters of the limit are passed over; longer responses are cut.
+    Fewer pairs are the first of more. Pairs with an empty response or a prompt of three quarters of the limit are
+    passed over; longer responses are cut.
 
     Raises:
         BenchmarkError: the file has too few pairs.

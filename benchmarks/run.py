@@ -20,7 +20,7 @@ from benchmarks.jobs import ROOT, BenchmarkError
 from benchmarks.lengths import DISTRIBUTIONS
 from preflab.core.errors import PreflabError
 
-PARTS = ("parity", "search", "speed", "same", "default")
+COMPARED = ("parity", "search", "speed", "same", "default")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +69,8 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=8)
     command.add_argument("--learning-rate", type=float, help="default: 2e-4, with --full 1e-5")
     command.add_argument("--max-tokens", type=int, default=1024, help="of a prompt with one response")
-    command.add_argument("--parts", default=",".join(PARTS), help="what to measure; `ours` is preflab alone, again")
+    command.add_argument("--parts", default=",".join(COMPARED), help=f"what to measure, of {', '.join(engine.PARTS)}")
+    command.add_argument("--micro-batches", default="1,2,4,8", help="of TRL, to search")
     command.add_argument("--arms", choices=("both", "preflab"), default="both", help="preflab measures it alone")
     command.add_argument("--repeats", type=int, default=2, help="fresh processes of each arm, in turn")
     command.add_argument("--search-pairs", type=int, default=16, help="to find TRL's best micro-batch with")
@@ -106,8 +107,16 @@ def _engine(options: argparse.Namespace) -> None:
                 trl_python=options.trl_python,
                 wait_s=options.wait,
             )
-            parts = ("ours",) if options.arms == "preflab" else tuple(options.parts.split(","))
-            engine.run(bench, parts=parts, repeats=options.repeats, search_pairs=options.search_pairs, off=())
+            parts = ["ours"] if options.arms == "preflab" else options.parts.split(",")
+            if unknown := set(parts) - set(engine.PARTS):
+                raise BenchmarkError(f"--parts: unknown {', '.join(unknown)}; there are {', '.join(engine.PARTS)}.")
+            engine.run(
+                bench,
+                parts,
+                repeats=options.repeats,
+                search_pairs=options.search_pairs,
+                micro_batches=[int(size) for size in options.micro_batches.split(",")],
+            )
     print(report.text(engine.read(options.out), case))
 
 
