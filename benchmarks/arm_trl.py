@@ -14,7 +14,7 @@ from peft import PeftConfig, load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig, DPOTrainer  # type: ignore[import-not-found]
 
 from benchmarks.jobs import Job, Result, serve
 from benchmarks.measure import StepClock, peak_bytes, resident_bytes, seconds_since_start, synchronize, versions
@@ -38,13 +38,14 @@ class ClockCallback(TrainerCallback):
         self._clock.mark()
 
 
-class TokenTrainer(DPOTrainer):
+class TokenTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer on token ids, which keeps its exact losses and counts what its collator gave."""
 
     def __init__(self, *args: Any, device: str, **kwargs: Any) -> None:
         self.reference_s = 0.0
         self.losses: list[Tensor] = []
         self._device_name = device
+        self.data_collator: Any
         super().__init__(*args, **kwargs)
         self.scored_tokens = self.padded_tokens = 0
         self.data_collator = self._counting(self.data_collator)
@@ -71,7 +72,7 @@ class TokenTrainer(DPOTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Keep the loss as it is; the trainer's own log rounds it."""
-        loss = super().training_step(*args, **kwargs)
+        loss: Tensor = super().training_step(*args, **kwargs)
         self.losses.append(loss)
         return loss
 

@@ -51,22 +51,24 @@ class Parity:
 
 def parity(ours: Result, theirs: Result) -> Parity:
     """Compare two runs on the same rows, in float32."""
-    gaps = [abs(a - b) for a, b in zip(ours.losses, theirs.losses, strict=False)]
     return Parity(
         start_gap=max(abs(result.losses[0] - math.log(2)) for result in (ours, theirs)),
-        curve_gap=max(gaps) if len(ours.losses) == len(theirs.losses) and gaps else math.inf,
-        steps=len(gaps),
+        curve_gap=curve_gap(ours, theirs),
+        steps=len(ours.losses),
         same_tokens=ours.scored_tokens == theirs.scored_tokens,
     )
 
 
+def curve_gap(ours: Result, theirs: Result, *, steps: int | None = None) -> float:
+    """Return the largest gap between two loss curves, over the first steps or all; infinite where lengths differ."""
+    if len(ours.losses) != len(theirs.losses) or not ours.losses:
+        return math.inf
+    return max(abs(a - b) for a, b in zip(ours.losses[:steps], theirs.losses[:steps], strict=True))
+
+
 def half_precision(ours: Result, theirs: Result, exact: Result) -> tuple[float, float]:
     """Return how far each arm's curve in half precision is from the curve in float32, at most."""
-
-    def gap(result: Result) -> float:
-        return max(abs(a - b) for a, b in zip(result.losses, exact.losses, strict=True))
-
-    return gap(ours), gap(theirs)
+    return curve_gap(ours, exact), curve_gap(theirs, exact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

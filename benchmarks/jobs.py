@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import busy_cpu_s, children_cpu_s, wait_until_idle
+from benchmarks.measure import Usage, wait_until_idle
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -106,27 +105,25 @@ def run_arm(arm: str, jobs: Sequence[Job], *, python: Path, wait_s: float = 0.0)
         asked.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
         command = [str(python), "-m", f"benchmarks.arm_{arm}", str(asked), str(answered)]
         wait_until_idle(wait_s)
-        began, busy, own = time.perf_counter(), busy_cpu_s(), children_cpu_s()
+        usage = Usage()
         done = subprocess.run(
             command, cwd=ROOT, env=environment(jobs[0].threads), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        wall_s = time.perf_counter() - began
-        others_s = (busy_cpu_s() - busy) - (children_cpu_s() - own)
+        wall_s, others_frac = usage.wall_s, usage.others_frac
         if done.returncode != 0:
             lines = done.stdout.decode(errors="replace").splitlines()[-15:]
             raise BenchmarkError(f"{arm}, {jobs[0].name}: exit code {done.returncode}.\n" + "\n".join(lines))
         results = [Result(**values) for values in json.loads(answered.read_text(encoding="utf-8"))]
-    others_frac = max(0.0, others_s / wall_s / (os.cpu_count() or 1))
     return [replace(result, wall_s=0 if i else wall_s, others_frac=others_frac) for i, result in enumerate(results)]
 
 
-def environment(threads: int, **more: str) -> dict[str, str]:
-    """Return the environment of both arms: the same threads, no network, no progress bars, no warm data cache."""
+def environment(threads: int | None, **more: str) -> dict[str, str]:
+    """Return the environment of both arms: the same threads (the libraries' own choice if None), no network."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "HF_", "MALLOC_"))}
+    chosen = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     return {
         **kept,
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        **chosen,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TQDM_DISABLE": "1",

@@ -40,6 +40,12 @@ def _padded_rows() -> contextlib.AbstractContextManager[Any]:
 
 OFF: Final[dict[str, Switch]] = {"shared_prompts": _own_prompt_each, "flat_rows": _padded_rows}
 """Lever to a context in which it is off."""
+WITHOUT: Final[dict[str, dict[str, Any]]] = {
+    "with a prompt for each response": {"off": ["shared_prompts"]},
+    "on padded rows": {"off": ["flat_rows"]},
+    "in micro-batches of 512 tokens": {"token_budget": 512},
+}
+"""Change of the ablation to the options of preflab's arm that make it."""
 
 
 @contextlib.contextmanager

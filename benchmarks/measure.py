@@ -115,14 +115,30 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def busy_cpu_s() -> float:
-    """Return the processor seconds that all programs of the machine have used since it started."""
+class Usage:
+    """Wall time since its making, and how busy other programs kept the machine meanwhile."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = time.perf_counter(), _busy_cpu_s(), _children_cpu_s()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._began
+
+    @property
+    def others_frac(self) -> float:
+        """Share of the processors that went to anything but this process's children that have ended by now."""
+        others_s = (_busy_cpu_s() - self._busy) - (_children_cpu_s() - self._own)
+        return max(0.0, others_s / self.wall_s / (os.cpu_count() or 1))
+
+
+def _busy_cpu_s() -> float:
     times = psutil.cpu_times()
     return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")))
 
 
-def children_cpu_s() -> float:
-    """Return the processor seconds of this process's children that have ended."""
+def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -159,19 +175,21 @@ class Measured:
     Args:
         wall_s: seconds from start to end.
         peak_bytes: largest sum of the proportional memory of its processes, sampled five times a second.
+        others_frac: share of the processors that other programs used.
         output: what it wrote.
         code: exit code.
     """
 
     wall_s: float
     peak_bytes: int
+    others_frac: float
     output: str
     code: int
 
 
 def run_measured(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Measured:
     """Run a command and follow the memory of the whole process tree."""
-    began = time.perf_counter()
+    usage = Usage()
     process = subprocess.Popen(command, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     peak, done = [0], threading.Event()
 
@@ -182,10 +200,10 @@ def run_measured(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -
     follower = threading.Thread(target=follow)
     follower.start()
     output, _ = process.communicate()
-    wall_s = time.perf_counter() - began
+    wall_s, others_frac = usage.wall_s, usage.others_frac
     done.set()
     follower.join()
-    return Measured(wall_s, peak[0], output.decode(errors="replace"), process.returncode)
+    return Measured(wall_s, peak[0], others_frac, output.decode(errors="replace"), process.returncode)
 
 
 def _tree_bytes(pid: int) -> int:

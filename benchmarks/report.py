@@ -1,11 +1,25 @@
-"""The engine's results as text: nothing about speed where parity does not hold."""
+"""Results as text: nothing about speed where parity does not hold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.compare import WARMUP, Parity, Speed, Work, half_precision, mib, parity, speed, table
+from benchmarks.compare import (
+    CURVE_TOLERANCE,
+    PARITY_STEPS,
+    WARMUP,
+    Parity,
+    Speed,
+    Work,
+    curve_gap,
+    half_precision,
+    mib,
+    parity,
+    speed,
+    table,
+)
 from benchmarks.engine import OURS, Case, of_case
 from benchmarks.jobs import BenchmarkError, Result
+from benchmarks.study import PARTS
 
 _HEAD = (
     "setting",
@@ -22,7 +36,7 @@ _HEAD = (
 )
 
 
-def text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
+def engine_text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
     """Return parity, the table of all settings, TRL's search, and the ratios of a case.
 
     Raises:
@@ -32,16 +46,17 @@ def text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
     facts = next((r["values"] for r in reversed(mine) if r["part"] == "facts"), None)
     if facts is None:
         raise BenchmarkError("no results of this case in this folder.")
-    found = parity_of(mine)
-    work = Work(**facts["work"])
     groups = _grouped(mine, "speed")
+    # preflab beside nothing needs no parity; a comparison does.
+    verdict = str(parity_of(mine)) if any(name.startswith("TRL") for name in groups) else ""
+    work = Work(**facts["work"])
     speeds = {name: speed(results, work) for name, results in groups.items()}
     return "\n\n".join(
         filter(
             None,
             [
                 _about(case, facts, mine),
-                str(found),
+                verdict,
                 _half(mine, case),
                 table(_HEAD, [_line(name, speeds[name], results) for name, results in groups.items()]),
                 _search(_grouped(mine, "search"), case),
@@ -52,17 +67,21 @@ def text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
 
 
 def parity_of(records: Sequence[Mapping[str, Any]]) -> Parity:
-    """Return the last parity measured, narrowed by the timed runs' own loss curves.
+    """Return the last parity measured.
 
     Raises:
-        BenchmarkError: it was not measured, or does not hold.
+        BenchmarkError: it was not measured, or does not hold, or the timed runs of both arms trained different things.
     """
-    groups = _grouped(records, "parity")
+    groups, timed = _grouped(records, "parity"), _grouped(records, "speed")
     if OURS not in groups or "TRL" not in groups:
         raise BenchmarkError("parity was not measured for this case, so no speed is shown; add `parity` to --parts.")
     found = parity(groups[OURS][-1], groups["TRL"][-1])
     if not found.holds:
         raise BenchmarkError(f"{found}; no speed is shown.")
+    for name, results in timed.items():
+        gap = curve_gap(timed[OURS][-1], results[-1], steps=PARITY_STEPS) if OURS in timed else 0.0
+        if gap > CURVE_TOLERANCE and records[0]["case"]["dtype"] == "float32":
+            raise BenchmarkError(f"{name}: the timed loss curve is {gap:.1e} away from preflab's; no speed is shown.")
     return found
 
 
@@ -154,3 +173,48 @@ def _ratios(speeds: Mapping[str, Speed], groups: Mapping[str, Sequence[Result]],
 def above_idle(results: Sequence[Result]) -> float:
     """Return the largest memory that training took beyond the loaded model; the whole peak on a GPU."""
     return max(max(result.peak_bytes - result.idle_bytes, 1) for result in results)
+
+
+def study_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the last measurement of every part of the study, and how much sooner preflab is done.
+
+    Raises:
+        BenchmarkError: preflab's own run is not among them.
+    """
+    last = {record["part"]: record for record in records}
+    if "preflab" not in last:
+        raise BenchmarkError("no results of the study in this folder; add `preflab` to --parts.")
+    shown = [part for part in PARTS if part in last and part != "search"]
+    lines = [_study_line(part, last[part]["values"]) for part in shown]
+    head = ("what", "cells trained", "wall time, s", "peak memory, MiB", "how", "processors used by others, %")
+    ours = last["preflab"]["values"]
+    facts = last["preflab"]["machine"]
+    found = [
+        f"{facts['cpu']}, {facts['cores']} cores; preflab at {last['preflab']['commit']}.",
+        table(head, lines),
+        *(
+            f"{PARTS[part]}: {last[part]['values']['wall_s'] / ours['wall_s']:.1f} times as long as `preflab run`; "
+            f"loss curves of all cells within {max(last[part]['values']['gaps'].values()):.1e}."
+            for part in shown
+            if "gaps" in last[part]["values"]
+        ),
+    ]
+    if "grown" in last:
+        grown = last["grown"]["values"]
+        found.append(
+            f"Grown by one beta for each method: {grown['new_cells']} new cells trained, none again, "
+            f"{grown['wall_s']:.1f} s against {ours['wall_s']:.1f} s for the first {ours['cells']}."
+        )
+    return "\n\n".join(found)
+
+
+def _study_line(part: str, values: Mapping[str, Any]) -> list[str]:
+    how = f"{values['threads']} threads, {values['micro_batch']} pairs at a time" if "threads" in values else "defaults"
+    return [
+        PARTS[part],
+        str(values.get("new_cells", values["cells"])),
+        f"{values['wall_s']:.1f}",
+        mib(values["peak_bytes"]),
+        how,
+        f"{100 * values['others_frac']:.0f}",
+    ]

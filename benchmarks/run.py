@@ -10,15 +10,18 @@ TRL lives in an environment of its own (`make .venv-parity/.ready`), never among
 import argparse
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
-from benchmarks import engine, report
+from benchmarks import engine, report, study
 from benchmarks.engine import Bench, Case
 from benchmarks.jobs import ROOT, BenchmarkError
 from benchmarks.lengths import DISTRIBUTIONS
+from benchmarks.levers import WITHOUT
 from preflab.core.errors import PreflabError
+from preflab.models.load import quiet
 
 COMPARED = ("parity", "search", "speed", "same", "default")
 
@@ -30,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         given = ["engine", *given]
     options = parser().parse_args(given)
     torch.set_num_threads(options.threads)
+    quiet()
     try:
         options.function(options)
     except (BenchmarkError, PreflabError) as error:
@@ -45,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("engine", help="one training run: preflab's loop beside TRL's DPOTrainer")
     _engine_options(one)
     one.set_defaults(function=_engine)
+    change = commands.add_parser("ablation", help="preflab's loop with each lever off alone; TRL is not needed")
+    _engine_options(change)
+    change.set_defaults(function=_ablation)
+    grid = commands.add_parser("study", help="a grid on the pocket model: `preflab run` beside TRL, cell by cell")
+    _shared_options(grid)
+    grid.add_argument("--parts", default=",".join(study.PARTS), help=f"what to measure, of {', '.join(study.PARTS)}")
+    grid.set_defaults(function=_study)
     return top
 
 
@@ -93,31 +104,51 @@ def _case(options: argparse.Namespace) -> Case:
     )
 
 
+def _bench(options: argparse.Namespace, case: Case, temporary: str) -> Bench:
+    work = options.work or Path(temporary)
+    work.mkdir(parents=True, exist_ok=True)
+    return Bench(
+        case, file=options.data, work=work, out=options.out, trl_python=options.trl_python, wait_s=options.wait
+    )
+
+
 def _engine(options: argparse.Namespace) -> None:
-    case = _case(options)
+    case, parts = _case(options), _parts(options.parts, engine.PARTS)
     with tempfile.TemporaryDirectory() as temporary:
         if not options.show:
-            work = options.work or Path(temporary)
-            work.mkdir(parents=True, exist_ok=True)
-            bench = Bench(
-                case,
-                file=options.data,
-                work=work,
-                out=options.out,
-                trl_python=options.trl_python,
-                wait_s=options.wait,
-            )
-            parts = ["ours"] if options.arms == "preflab" else options.parts.split(",")
-            if unknown := set(parts) - set(engine.PARTS):
-                raise BenchmarkError(f"--parts: unknown {', '.join(unknown)}; there are {', '.join(engine.PARTS)}.")
             engine.run(
-                bench,
-                parts,
+                _bench(options, case, temporary),
+                ["ours"] if options.arms == "preflab" else parts,
                 repeats=options.repeats,
                 search_pairs=options.search_pairs,
                 micro_batches=[int(size) for size in options.micro_batches.split(",")],
             )
-    print(report.text(engine.read(options.out), case))
+    print(report.engine_text(engine.read(options.out), case))
+    if case.model.endswith("-random"):
+        print('\nA real model on real pairs: make bench ARGS="engine --model FOLDER --data FILE"', file=sys.stderr)
+
+
+def _ablation(options: argparse.Namespace) -> None:
+    case = _case(options)
+    with tempfile.TemporaryDirectory() as temporary:
+        if not options.show:
+            engine.ablate(_bench(options, case, temporary), WITHOUT, repeats=options.repeats)
+    print(report.engine_text(engine.read(options.out), case))
+
+
+def _study(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        grid = study.Grid(folder, out=options.out, trl_python=options.trl_python, wait_s=options.wait)
+        study.run(grid, _parts(options.parts, study.PARTS))
+    print(report.study_text(study.read(options.out)))
+
+
+def _parts(given: str, known: Collection[str]) -> list[str]:
+    parts = given.split(",")
+    if unknown := set(parts) - set(known):
+        raise BenchmarkError(f"--parts: unknown {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+    return parts
 
 
 if __name__ == "__main__":
