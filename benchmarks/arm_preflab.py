@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import PeftConfig
+from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
+from preflab.train.cell import Task
 from transformers import PreTrainedModel
 
-from benchmarks.jobs import Job, Result, serve
+from benchmarks.jobs import BenchmarkError, Job, Result, serve
 from benchmarks.levers import switched_off
 from benchmarks.measure import StepClock, peak_bytes, resident_bytes, seconds_since_start, synchronize, versions
 from preflab.data.examples import TokenRow
 from preflab.methods import find
 from preflab.methods.trl import translate
-from preflab.models.adapters import LoraSettings, add_lora
 from preflab.models.load import load_model, quiet
 from preflab.scoring.budget import default_token_budget
 from preflab.scoring.logps import prove, score
-from preflab.train.loop import Hooks, Task, train
+from preflab.train.checkpoints import Progress
+from preflab.train.loop import Hooks, train
 from preflab.train.settings import TrainSettings
 from preflab.train.source import epoch_order
 from preflab.train.step import References, stored_roles
@@ -40,24 +42,27 @@ def run(job: Job) -> Result:
     prove(model)
     rows = trained_in_order(read_rows(Path(job.rows)), seed=SEED)
     settings = train_settings(job, model)
+    cells = job.options.get("cells", 1)
     with switched_off(job.options.get("off", ())):
         loaded = time.perf_counter()
         references, reference_s = scored(job, model, rows, budget=settings.token_budget)
-        policy = policy_of(job, model)
+        policy = policy_of(job, model, cells)
         idle = resident_bytes()
         clock = StepClock(job.device)
-        log = trained(job, policy, rows, references, settings, clock.mark)
+        tasks = [task_of(job, cell, rows, references, settings) for cell in range(cells)]
+        logs = trained(policy, tasks, clock.mark)
     return Result(
-        losses=[record["loss"] for record in log],
-        step_s=clock.seconds,
+        losses=[record["loss"] for record in logs[0]],
+        step_s=clock.seconds(),
         import_s=IMPORT_S,
         load_s=loaded - began,
         reference_s=reference_s,
         scored_tokens=sum(len(values) for role in references.values() for values in role if values is not None),
-        computed_tokens=sum(record["n_tokens"] for record in log),
+        computed_tokens=sum(record["n_tokens"] for log in logs for record in log),
         peak_bytes=peak_bytes(job.device),
         idle_bytes=idle,
         versions=versions(),
+        cells=cells,
     )
 
 
@@ -105,29 +110,19 @@ def scored(job: Job, model: PreTrainedModel, rows: Sequence[TokenRow], *, budget
     return references, time.perf_counter() - began
 
 
-def policy_of(job: Job, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
-    """Return what is trained: all weights, or the adapter that both arms start from."""
+def policy_of(job: Job, model: PreTrainedModel, cells: int) -> Policy:
+    """Return what is trained: all weights, or adapters that start as the one both arms were given."""
     if not job.adapter:
-        return model.requires_grad_(True)
+        return WholeModel(model)
     config = PeftConfig.from_pretrained(job.adapter)
-    policy = add_lora(
-        model.requires_grad_(False), LoraSettings(config.r, config.lora_alpha, sorted(config.target_modules)), seed=SEED
-    )
-    set_peft_model_state_dict(policy, load_peft_weights(job.adapter, device=job.device))
-    return policy
+    settings = LoraSettings(config.r, config.lora_alpha, sorted(config.target_modules))
+    return LoraStack(model, settings, [SEED] * cells)
 
 
-def trained(
-    job: Job,
-    policy: PreTrainedModel | PeftModel,
-    rows: Sequence[TokenRow],
-    references: References,
-    settings: TrainSettings,
-    mark: Callable[[], None],
-) -> list[dict[str, Any]]:
-    """Train as `preflab run` does, without monitoring, and return the log."""
-    same = translate("dpo", job.loss)
-    task = Task(
+def task_of(job: Job, cell: int, rows: Sequence[TokenRow], references: References, settings: TrainSettings) -> Task:
+    """Return a cell as `preflab run` trains it, without monitoring; further cells differ from the first in beta."""
+    same = translate("dpo", {**job.loss, "beta": job.loss["beta"] * (1 + cell / 10)})
+    return Task(
         method=find(same.method),
         hyperparameters=same.hyperparameters,
         rows=rows,
@@ -137,10 +132,26 @@ def trained(
         monitor=(),
         settings=settings,
     )
+
+
+def trained(policy: Policy, tasks: Sequence[Task], mark: Callable[[], None]) -> list[list[dict[str, Any]]]:
+    """Train cells side by side and return their logs.
+
+    Raises:
+        BenchmarkError: a cell did not reach its end.
+    """
     hooks = Hooks(progress=lambda done, total: mark(), should_stop=lambda: False, checkpoint_every_s=3600.0)
     mark()
     with tempfile.TemporaryDirectory() as folder:
-        return train(policy, task, Path(folder), hooks).log
+        ended = train(policy, tasks, [Path(folder) / str(cell) for cell in range(len(tasks))], hooks)
+    logs = []
+    for how in ended:
+        if not isinstance(how, Progress) or how.diverged is not None:
+            raise BenchmarkError(
+                f"a cell did not reach its end: {how if not isinstance(how, Progress) else how.diverged}"
+            )
+        logs.append(how.log)
+    return logs
 
 
 if __name__ == "__main__":

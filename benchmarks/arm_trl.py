@@ -102,7 +102,7 @@ def run(job: Job) -> Result:
     n = job.batch_size // job.options["micro_batch"]
     return Result(
         losses=[sum(micro[i : i + n]) for i in range(0, len(micro), n)],
-        step_s=clock.seconds,
+        step_s=clock.seconds(),
         import_s=IMPORT_S,
         load_s=load_s,
         reference_s=trainer.reference_s,

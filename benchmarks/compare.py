@@ -60,10 +60,17 @@ def parity(ours: Result, theirs: Result) -> Parity:
 
 
 def curve_gap(ours: Result, theirs: Result, *, steps: int | None = None) -> float:
-    """Return the largest gap between two loss curves, over the first steps or all; infinite where lengths differ."""
-    if len(ours.losses) != len(theirs.losses) or not ours.losses:
+    """Return the largest gap between the loss curves of two runs, over the first steps or all."""
+    if len(ours.losses) != len(theirs.losses):
         return math.inf
-    return max(abs(a - b) for a, b in zip(ours.losses[:steps], theirs.losses[:steps], strict=True))
+    return gap_between(ours.losses[:steps], theirs.losses[:steps])
+
+
+def gap_between(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the largest gap between two curves; infinite where they differ in length or are not finite."""
+    gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=False)]
+    sound = len(ours) == len(theirs) > 0 and all(map(math.isfinite, gaps))
+    return max(gaps) if sound else math.inf
 
 
 def half_precision(ours: Result, theirs: Result, exact: Result) -> tuple[float, float]:
@@ -124,22 +131,24 @@ def speed(results: Sequence[Result], work: Work, *, warmup: int = WARMUP) -> Spe
     timed = [seconds for result in results for seconds in result.step_s[warmup:]]
     if not timed:
         raise ValueError(f"no step is left behind {warmup} steps of warm-up; take more pairs")
-    total, n = sum(timed), len(timed) * work.batch_size
-    all_pairs = sum(len(result.step_s) for result in results) * work.batch_size
-    reference_s = sum(result.reference_s for result in results) * n / all_pairs
+    # Cells side by side step together, and share one reference pass.
+    cells = results[0].cells
+    batch, total = work.batch_size * cells, sum(timed)
+    n_steps = sum(len(result.step_s) for result in results)
+    reference_s = sum(result.reference_s for result in results) * len(timed) / n_steps
     deciles = statistics.quantiles(timed, n=10, method="inclusive") if len(timed) > 1 else [timed[0]] * 9
     return Speed(
         steps=len(timed),
-        pairs_per_s=work.batch_size / statistics.median(timed),
-        low=work.batch_size / deciles[8],
-        high=work.batch_size / deciles[0],
-        best=work.batch_size / min(timed),
-        with_reference=n / (total + reference_s),
-        useful_tokens_per_s=len(results) * sum(work.useful_tokens[warmup:]) / total,
-        matmul_frac=len(results) * sum(work.flops[warmup:]) / total / work.matmul_flop_per_s,
+        pairs_per_s=batch / statistics.median(timed),
+        low=batch / deciles[8],
+        high=batch / deciles[0],
+        best=batch / min(timed),
+        with_reference=batch * len(timed) / (total + reference_s),
+        useful_tokens_per_s=cells * len(results) * sum(work.useful_tokens[warmup:]) / total,
+        matmul_frac=cells * len(results) * sum(work.flops[warmup:]) / total / work.matmul_flop_per_s,
         peak_bytes=max(result.peak_bytes for result in results),
         wall_s=statistics.median(result.wall_s for result in results),
-        computed_ratio=results[0].computed_tokens / sum(work.useful_tokens),
+        computed_ratio=results[0].computed_tokens / (cells * sum(work.useful_tokens)),
     )
 
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from preflab.models.policies import LoraSettings
+
 import preflab
 from benchmarks import compare
 from benchmarks.jobs import BenchmarkError, Job, Result, run_arm
 from benchmarks.lengths import Row, from_file, summary, synthetic, write_rows
 from benchmarks.measure import machine, matmul_rate
 from benchmarks.models import Cost, cost_of, initial_adapter, model_folder
-from preflab.models.adapters import LoraSettings
 
 PARITY_BATCH: Final = 2
 MICRO_BATCHES: Final = (1, 2, 4, 8)
@@ -29,6 +30,7 @@ PARTS: Final = {
     "ours": "preflab alone",
     "same": "TRL tuned with the whole batch at once, as preflab computes it",
     "default": "TRL as a user gets it, but in the same dtype",
+    "fused": "preflab with several LoRA cells side by side on one base",
 }
 LORA: Final = LoraSettings(r=16, alpha=32.0, target_modules="all-linear")
 
@@ -89,7 +91,9 @@ class Bench:
         self.model = model_folder(case.model, work, dtype=case.dtype, device=case.device)
         self._adapter = ""
         if case.lora:
-            self._adapter = str(initial_adapter(self.model, self._work / "adapter", settings=LORA, dtype=case.dtype))
+            adapter = self._work / "adapter"
+            initial_adapter(self.model, adapter, settings=LORA, dtype=case.dtype, device=case.device)
+            self._adapter = str(adapter)
         self.cost: Cost = cost_of(self.model, lora=case.lora)
         n = max(case.n_pairs, PARITY_BATCH * compare.PARITY_STEPS)
         self._drawn = self._rows(n, file)
@@ -174,7 +178,9 @@ class Bench:
         return record
 
 
-def run(bench: Bench, parts: Sequence[str], *, repeats: int, search_pairs: int, micro_batches: Sequence[int]) -> None:
+def run(
+    bench: Bench, parts: Sequence[str], *, repeats: int, search_pairs: int, micro_batches: Sequence[int], cells: int
+) -> None:
     """Measure the parts asked for, in the order of `PARTS`.
 
     Parity comes first and ends the run where it fails. Repeats alternate the arms, each in a fresh process.
@@ -185,6 +191,7 @@ def run(bench: Bench, parts: Sequence[str], *, repeats: int, search_pairs: int, 
         repeats: processes of each arm.
         search_pairs: pairs that the search for TRL's micro-batch takes.
         micro_batches: where it looks; those that do not divide the batch are left out.
+        cells: how many the part `fused` trains side by side.
 
     Raises:
         BenchmarkError: the arms did not train the same thing.
@@ -201,6 +208,8 @@ def run(bench: Bench, parts: Sequence[str], *, repeats: int, search_pairs: int, 
     for _ in range(repeats):
         if {"speed", "ours"} & set(parts):
             bench.ours("speed", bench.job(OURS))
+        if "fused" in parts:
+            bench.ours("speed", bench.job(f"{OURS}, {cells} cells"), cells=cells)
         if "speed" in parts:
             bench.theirs("speed", bench.job(tuned(best)), tuned=True, micro_batch=best)
     if "same" in parts and not ("speed" in parts and best == size):

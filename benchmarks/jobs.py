@@ -56,7 +56,7 @@ class Result:
 
     Args:
         losses: mean loss of every optimizer step.
-        step_s: seconds of every optimizer step, data loading included.
+        step_s: seconds of every optimizer step (of all cells, where several train), data loading included.
         import_s: seconds until the libraries were imported.
         load_s: seconds to load weights, adapter and rows.
         reference_s: seconds of the pass that scores every response once under the start point; 0 when it is online.
@@ -67,6 +67,7 @@ class Result:
         versions: of the libraries.
         wall_s: seconds of the whole process from its start; 0 for all but the first job of a process.
         others_frac: share of the machine's processors that other programs used meanwhile.
+        cells: runs that were trained side by side, each on all rows; losses are those of the first.
     """
 
     losses: Sequence[float]
@@ -81,6 +82,7 @@ class Result:
     versions: Mapping[str, str]
     wall_s: float = 0.0
     others_frac: float = 0.0
+    cells: int = 1
 
 
 def run_arm(arm: str, jobs: Sequence[Job], *, python: Path, wait_s: float = 0.0) -> list[Result]:
@@ -98,7 +100,7 @@ def run_arm(arm: str, jobs: Sequence[Job], *, python: Path, wait_s: float = 0.0)
     if not python.exists():
         raise BenchmarkError(
             f"{python}: no such interpreter. `make .venv-parity/.ready` sets up TRL; --trl-python names another one, "
-            "and --arms preflab measures preflab alone."
+            "and `engine --parts ours` measures preflab alone."
         )
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "jobs.json", Path(folder) / "results.json"

@@ -9,6 +9,7 @@ from unittest import mock
 from preflab.data.examples import TokenRow
 from preflab.scoring import flat, logps
 from preflab.scoring.flat import FlatBatch, ResponseKey
+from preflab.train import lockstep
 
 Switch = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -27,9 +28,13 @@ def _own_prompt_each() -> contextlib.AbstractContextManager[Any]:
         batch = together([row for _, row in lone], roles, *device)
         return replace(batch, responses=tuple(ResponseKey(lone[key.row][0], key.role) for key in batch.responses))
 
+    def apart_tokens(row: TokenRow, roles: Sequence[str]) -> int:
+        return sum(len(row.prompt) + len(row.responses[role]) for role in roles if role in row.responses)
+
     stack = contextlib.ExitStack()
-    for module in ("preflab.train.step", "preflab.scoring.logps"):
-        stack.enter_context(mock.patch(f"{module}.flatten", apart))
+    stack.enter_context(mock.patch.object(lockstep, "flatten", apart))
+    stack.enter_context(mock.patch.object(lockstep, "n_tokens", apart_tokens))
+    stack.enter_context(mock.patch.object(logps, "flatten", apart))
     return stack
 
 

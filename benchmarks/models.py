@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from preflab.models.policies import LoraSettings, LoraStack
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from benchmarks.jobs import BenchmarkError
 from benchmarks.lengths import Row
-from preflab.models.adapters import LoraSettings, add_lora, save
 from preflab.models.load import DTYPES, load_model
 from preflab.pocket.assets import model_path
 
@@ -76,9 +76,13 @@ def _make_random(shape: dict[str, Any], folder: Path, *, dtype: str, device: str
         torch.cuda.empty_cache()
 
 
-def initial_adapter(model: Path, folder: Path, *, settings: LoraSettings, dtype: str, seed: int = 0) -> Path:
-    """Write the LoRA adapter that both arms start from: B is zero, A is drawn from the seed."""
-    save(add_lora(load_model(model, dtype=dtype, device="cpu"), settings, seed=seed), folder)
+def initial_adapter(
+    model: Path, folder: Path, *, settings: LoraSettings, dtype: str, device: str, seed: int = 0
+) -> Path:
+    """Write the LoRA adapter that both arms start from: B is zero, A is drawn from the seed, on the device."""
+    LoraStack(load_model(model, dtype=dtype, device=device), settings, [seed]).save(0, folder)
+    if device == "cuda":
+        torch.cuda.empty_cache()
     return folder
 
 

@@ -43,9 +43,11 @@ def engine_text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
         BenchmarkError: parity was not measured or does not hold.
     """
     mine = list(of_case(records, case))
-    facts = next((r["values"] for r in reversed(mine) if r["part"] == "facts"), None)
-    if facts is None:
+    measured = [record["values"] for record in mine if record["part"] == "facts"]
+    if not measured:
         raise BenchmarkError("no results of this case in this folder.")
+    # The rate that counts is what the machine can do: the best of all, since other programs only ever lower it.
+    facts = max(measured, key=lambda values: values["work"]["matmul_flop_per_s"])
     groups = _grouped(mine, "speed")
     # preflab beside nothing needs no parity; a comparison does.
     verdict = str(parity_of(mine)) if any(name.startswith("TRL") for name in groups) else ""
@@ -59,7 +61,7 @@ def engine_text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
                 verdict,
                 _half(mine, case),
                 table(_HEAD, [_line(name, speeds[name], results) for name, results in groups.items()]),
-                _search(_grouped(mine, "search"), case),
+                _search(_grouped(mine, "search"), case, speeds.get(OURS)),
                 _ratios(speeds, groups, case),
             ],
         )
@@ -136,17 +138,20 @@ def _line(name: str, found: Speed, results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _search(groups: Mapping[str, Sequence[Result]], case: Case) -> str:
+def _search(groups: Mapping[str, Sequence[Result]], case: Case, ours: Speed | None) -> str:
     if not groups:
         return ""
     lines = []
     for name, results in groups.items():
         last = results[-1]
         pairs = len(last.step_s) * case.batch_size
-        lines.append([name, f"{pairs / sum(last.step_s):.3g}", mib(last.peak_bytes), str(pairs)])
+        share = f"{ours.peak_bytes / last.peak_bytes:.2f}" if ours else ""
+        lines.append([name, f"{pairs / sum(last.step_s):.3g}", mib(last.peak_bytes), share, str(pairs)])
     fastest = min(groups, key=lambda name: sum(groups[name][-1].step_s))
     smallest = min(groups, key=lambda name: groups[name][-1].peak_bytes)
-    found = table(("TRL's micro-batch", "pairs/s, all steps", "peak memory, MiB", "pairs"), lines)
+    found = table(
+        ("TRL's micro-batch", "pairs/s, all steps", "peak memory, MiB", "preflab's memory / this", "pairs"), lines
+    )
     return f"{found}\n\nTRL's best for speed: {fastest}; for memory: {smallest}."
 
 

@@ -82,7 +82,7 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=int, default=1024, help="of a prompt with one response")
     command.add_argument("--parts", default=",".join(COMPARED), help=f"what to measure, of {', '.join(engine.PARTS)}")
     command.add_argument("--micro-batches", default="1,2,4,8", help="of TRL, to search")
-    command.add_argument("--arms", choices=("both", "preflab"), default="both", help="preflab measures it alone")
+    command.add_argument("--cells", type=int, default=8, help="of the part `fused`")
     command.add_argument("--repeats", type=int, default=2, help="fresh processes of each arm, in turn")
     command.add_argument("--search-pairs", type=int, default=16, help="to find TRL's best micro-batch with")
     command.add_argument("--show", action="store_true", help="measure nothing; print what the results folder has")
@@ -118,10 +118,11 @@ def _engine(options: argparse.Namespace) -> None:
         if not options.show:
             engine.run(
                 _bench(options, case, temporary),
-                ["ours"] if options.arms == "preflab" else parts,
+                parts,
                 repeats=options.repeats,
                 search_pairs=options.search_pairs,
                 micro_batches=[int(size) for size in options.micro_batches.split(",")],
+                cells=options.cells,
             )
     print(report.engine_text(engine.read(options.out), case))
     if case.model.endswith("-random"):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from benchmarks.compare import CURVE_TOLERANCE
+from benchmarks.compare import CURVE_TOLERANCE, gap_between
 from benchmarks.engine import LORA, MICRO_BATCHES, commit, say
 from benchmarks.jobs import BenchmarkError, Job, Result, environment, run_arm
 from benchmarks.lengths import Row, write_rows
@@ -168,7 +168,7 @@ class Grid:
             with ThreadPoolExecutor(2 if part == "two" else 1) as pool:
                 found = list(chain.from_iterable(pool.map(lambda job: self._run([job]), jobs)))
         wall_s, others_frac = usage.wall_s, usage.others_frac
-        gaps = {cell.name: curve_gap(cell, result) for cell, result in zip(cells, found, strict=True)}
+        gaps = {cell.name: cell_gap(cell, result) for cell, result in zip(cells, found, strict=True)}
         self._record(
             part,
             wall_s=wall_s,
@@ -227,7 +227,7 @@ class Grid:
     def _job(self, cell: Cell, *, threads: int, micro_batch: int) -> Job:
         adapter = self._folder / "adapter"
         if not adapter.exists():
-            initial_adapter(model_path("base"), adapter, settings=LORA, dtype="float32", seed=SEED)
+            initial_adapter(model_path("base"), adapter, settings=LORA, dtype="float32", device="cpu", seed=SEED)
         scratch = Path(tempfile.mkdtemp(dir=self._folder))
         return Job(
             name=cell.name,
@@ -263,16 +263,15 @@ class Grid:
             stream.write(json.dumps(record) + "\n")
 
 
-def curve_gap(cell: Cell, result: Result) -> float:
+def cell_gap(cell: Cell, result: Result) -> float:
     """Return the largest gap between a cell's loss curve and TRL's, in units of its first loss where that exceeds 1.
 
     Raises:
         BenchmarkError: another number of steps or scored tokens, or a gap above the tolerance.
     """
     unit = max(1.0, abs(cell.losses[0]))
-    gap = max(abs(a - b) for a, b in zip(cell.losses, result.losses, strict=False)) / unit
-    same = len(cell.losses) == len(result.losses) and cell.scored_tokens == result.scored_tokens
-    if not same or gap > CURVE_TOLERANCE:
+    gap = gap_between(cell.losses, result.losses) / unit
+    if cell.scored_tokens != result.scored_tokens or gap > CURVE_TOLERANCE:
         raise BenchmarkError(
             f"{cell.name}: not what TRL trains: loss curves within {gap:.1e} (at most {CURVE_TOLERANCE:g}), "
             f"{len(cell.losses)} and {len(result.losses)} steps, {cell.scored_tokens} and {result.scored_tokens} "
