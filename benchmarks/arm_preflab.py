@@ -31,6 +31,8 @@ from preflab.train.step import References, stored_roles
 
 IMPORT_S = seconds_since_start()
 SEED = 0
+FOLLOWED = TokenRow(0, np.array([0]), {role: np.array([0]) for role in ("chosen", "rejected")})
+"""The least that the loop can follow beside training: three tokens before the first step and after the last."""
 
 
 def run(job: Job) -> Result:
@@ -120,7 +122,7 @@ def policy_of(job: Job, model: PreTrainedModel, cells: int) -> Policy:
 
 
 def task_of(job: Job, cell: int, rows: Sequence[TokenRow], references: References, settings: TrainSettings) -> Task:
-    """Return a cell as `preflab run` trains it, without monitoring; further cells differ from the first in beta."""
+    """Return a cell as `preflab run` trains it, following next to nothing; further cells differ from the first in beta."""
     same = translate("dpo", {**job.loss, "beta": job.loss["beta"] * (1 + cell / 10)})
     return Task(
         method=find(same.method),
@@ -129,7 +131,7 @@ def task_of(job: Job, cell: int, rows: Sequence[TokenRow], references: Reference
         references=references,
         blocks=(len(rows),),
         seed=SEED,
-        monitor=(),
+        monitor=(FOLLOWED,),
         settings=settings,
     )
 
