@@ -122,7 +122,7 @@ def policy_of(job: Job, model: PreTrainedModel, cells: int) -> Policy:
 
 
 def task_of(job: Job, cell: int, rows: Sequence[TokenRow], references: References, settings: TrainSettings) -> Task:
-    """Return a cell as `preflab run` trains it, following next to nothing; further cells differ from the first in beta."""
+    """Return a cell as `preflab run` trains it, following next to nothing; further cells have other betas."""
     same = translate("dpo", {**job.loss, "beta": job.loss["beta"] * (1 + cell / 10)})
     return Task(
         method=find(same.method),

@@ -120,7 +120,7 @@ class Usage:
     """Wall time since its making, and how busy other programs kept the machine meanwhile."""
 
     def __init__(self) -> None:
-        self._began, self._busy, self._own = time.perf_counter(), _busy_cpu_s(), _children_cpu_s()
+        self._began, self._busy, self._own = time.perf_counter(), busy_cpu_s(), _children_cpu_s()
 
     @property
     def wall_s(self) -> float:
@@ -130,11 +130,12 @@ class Usage:
     @property
     def others_frac(self) -> float:
         """Share of the processors that went to anything but this process's children that have ended by now."""
-        others_s = (_busy_cpu_s() - self._busy) - (_children_cpu_s() - self._own)
+        others_s = (busy_cpu_s() - self._busy) - (_children_cpu_s() - self._own)
         return max(0.0, others_s / self.wall_s / (os.cpu_count() or 1))
 
 
-def _busy_cpu_s() -> float:
+def busy_cpu_s() -> float:
+    """Return the processor seconds that all programs of the machine have used since it started."""
     times = psutil.cpu_times()
     return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")))
 
@@ -198,37 +199,58 @@ class Measured:
 
 
 def run_measured(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Measured:
-    """Run a command and follow the memory of the whole process tree."""
-    usage = Usage()
+    """Run a command and follow the memory and the processor time of the whole process tree."""
+    began, busy = time.perf_counter(), busy_cpu_s()
     process = subprocess.Popen(command, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    peak, done = [0], threading.Event()
+    tree, done = _Tree(process.pid), threading.Event()
 
     def follow() -> None:
         while not done.wait(0.2):
-            peak[0] = max(peak[0], _tree_bytes(process.pid))
+            tree.look()
 
     follower = threading.Thread(target=follow)
     follower.start()
     output, _ = process.communicate()
-    wall_s, others_frac = usage.wall_s, usage.others_frac
+    wall_s, busy_s = time.perf_counter() - began, busy_cpu_s() - busy
     done.set()
     follower.join()
-    return Measured(wall_s, peak[0], others_frac, output.decode(errors="replace"), process.returncode)
+    return Measured(
+        wall_s=wall_s,
+        peak_bytes=tree.peak_bytes,
+        others_frac=max(0.0, busy_s - tree.cpu_s) / wall_s / (os.cpu_count() or 1),
+        output=output.decode(errors="replace"),
+        code=process.returncode,
+    )
 
 
-def _tree_bytes(pid: int) -> int:
-    """Return the memory of a process and its descendants; pages that they share count once."""
-    total = 0
-    try:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    for process in processes:
+class _Tree:
+    """A process and its descendants, as they were at the last looks."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._cpu_s: dict[int, float] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of all processes ever seen."""
+        return sum(self._cpu_s.values())
+
+    def look(self) -> None:
+        """Add up the memory, pages that processes share counted once, and note the processor times."""
+        total = 0
         try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return total
+            processes = [psutil.Process(self._pid), *psutil.Process(self._pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        for process in processes:
+            try:
+                total += process.memory_full_info().pss
+                times = process.cpu_times()
+                self._cpu_s[process.pid] = times.user + times.system
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        self.peak_bytes = max(self.peak_bytes, total)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Results as text: nothing about speed where parity does not hold."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.compare import (
     CURVE_TOLERANCE,
@@ -21,6 +21,8 @@ from benchmarks.engine import OURS, Case, of_case
 from benchmarks.jobs import BenchmarkError, Result
 from benchmarks.study import PARTS
 
+OTHERS_FRAC: Final = 0.1
+"""Share of the processors that other programs may use; runs above it are measured again, not shown."""
 _HEAD = (
     "setting",
     "pairs/s, median step (slowest to fastest tenth)",
@@ -62,7 +64,8 @@ def engine_text(records: Sequence[Mapping[str, Any]], case: Case) -> str:
                 _half(mine, case),
                 table(_HEAD, [_line(name, speeds[name], results) for name, results in groups.items()]),
                 _search(_grouped(mine, "search"), case, speeds.get(OURS)),
-                _ratios(speeds, groups, case),
+                _ratios(speeds, groups),
+                _left_out(mine),
             ],
         )
     )
@@ -88,9 +91,10 @@ def parity_of(records: Sequence[Mapping[str, Any]]) -> Parity:
 
 
 def _grouped(records: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[Result]]:
+    """Return the runs of a part by name; times taken while others used the machine are left out."""
     groups: dict[str, list[Result]] = {}
     for record in records:
-        if record["part"] == part:
+        if record["part"] == part and (part == "parity" or record["values"]["others_frac"] <= OTHERS_FRAC):
             groups.setdefault(record["name"], []).append(Result(**record["values"]))
     return groups
 
@@ -155,7 +159,13 @@ def _search(groups: Mapping[str, Sequence[Result]], case: Case, ours: Speed | No
     return f"{found}\n\nTRL's best for speed: {fastest}; for memory: {smallest}."
 
 
-def _ratios(speeds: Mapping[str, Speed], groups: Mapping[str, Sequence[Result]], case: Case) -> str:
+def _left_out(records: Sequence[Mapping[str, Any]]) -> str:
+    timed = [record["values"]["others_frac"] for record in records if record["part"] in ("search", "speed")]
+    n = sum(found > OTHERS_FRAC for found in timed)
+    return f"{n} runs left out: other programs used more than {OTHERS_FRAC:.0%} of the processors." if n else ""
+
+
+def _ratios(speeds: Mapping[str, Speed], groups: Mapping[str, Sequence[Result]]) -> str:
     if OURS not in speeds:
         return ""
     ours, lines = speeds[OURS], []
