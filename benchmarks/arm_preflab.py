@@ -118,7 +118,7 @@ def policy_of(job: Job, model: PreTrainedModel, cells: int) -> Policy:
         return WholeModel(model)
     config = PeftConfig.from_pretrained(job.adapter)
     settings = LoraSettings(config.r, config.lora_alpha, sorted(config.target_modules))
-    return LoraStack(model, settings, [SEED] * cells)
+    return LoraStack.fresh(model, settings, [SEED] * cells)
 
 
 def task_of(job: Job, cell: int, rows: Sequence[TokenRow], references: References, settings: TrainSettings) -> Task:

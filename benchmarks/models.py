@@ -80,7 +80,7 @@ def initial_adapter(
     model: Path, folder: Path, *, settings: LoraSettings, dtype: str, device: str, seed: int = 0
 ) -> Path:
     """Write the LoRA adapter that both arms start from: B is zero, A is drawn from the seed, on the device."""
-    LoraStack(load_model(model, dtype=dtype, device=device), settings, [seed]).save(0, folder)
+    LoraStack.fresh(load_model(model, dtype=dtype, device=device), settings, [seed]).save(0, folder)
     if device == "cuda":
         torch.cuda.empty_cache()
     return folder

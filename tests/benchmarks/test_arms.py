@@ -43,7 +43,7 @@ def test_a_lever_that_is_off_changes_no_gradient(lever, lora):
 
     def step():
         model = tiny_model()
-        policy = LoraStack(model, LoraSettings(2, 4.0, "all-linear"), [0]) if lora else WholeModel(model)
+        policy = LoraStack.fresh(model, LoraSettings(2, 4.0, "all-linear"), [0]) if lora else WholeModel(model)
         run = gradient(given, Given(references=values), find("dpo"), {"beta": 0.1}, budget=64)
         result = drive(policy, {0: run})[0]
         return result.read()["loss"], torch.cat([p.grad.flatten() for p in policy.parameters(0).values()])
