@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftConfig
-from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
-from preflab.train.cell import Task
 from transformers import PreTrainedModel
 
 from benchmarks.jobs import BenchmarkError, Job, Result, serve
@@ -21,8 +19,10 @@ from preflab.data.examples import TokenRow
 from preflab.methods import find
 from preflab.methods.trl import translate
 from preflab.models.load import load_model, quiet
+from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
 from preflab.scoring.budget import default_token_budget
 from preflab.scoring.logps import prove, score
+from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Hooks, train
 from preflab.train.settings import TrainSettings

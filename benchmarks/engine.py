@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from preflab.models.policies import LoraSettings
-
 import preflab
 from benchmarks import compare
 from benchmarks.jobs import BenchmarkError, Job, Result, run_arm
 from benchmarks.lengths import Row, from_file, summary, synthetic, write_rows
 from benchmarks.measure import machine, matmul_rate
 from benchmarks.models import Cost, cost_of, initial_adapter, model_folder
+from preflab.models.policies import LoraSettings
 
 PARITY_BATCH: Final = 2
 MICRO_BATCHES: Final = (1, 2, 4, 8)

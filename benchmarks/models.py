@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from preflab.models.policies import LoraSettings, LoraStack
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from benchmarks.jobs import BenchmarkError
 from benchmarks.lengths import Row
 from preflab.models.load import DTYPES, load_model
+from preflab.models.policies import LoraSettings, LoraStack
 from preflab.pocket.assets import model_path
 
 SHAPES: Final[dict[str, dict[str, Any]]] = {

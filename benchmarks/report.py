@@ -91,12 +91,20 @@ def parity_of(records: Sequence[Mapping[str, Any]]) -> Parity:
 
 
 def _grouped(records: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[Result]]:
-    """Return the runs of a part by name; times taken while others used the machine are left out."""
+    """Return the runs of a part by name: of preflab those of its last commit, timed ones while others were quiet."""
     groups: dict[str, list[Result]] = {}
-    for record in records:
-        if record["part"] == part and (part == "parity" or record["values"]["others_frac"] <= OTHERS_FRAC):
-            groups.setdefault(record["name"], []).append(Result(**record["values"]))
+    mine = [record for record in records if record["part"] == part]
+    last = {record["name"]: record["commit"] for record in mine}
+    for record in mine:
+        name, result = record["name"], Result(**record["values"])
+        of_last = not name.startswith(OURS) or record["commit"] == last[name]
+        if of_last and (part != "speed" or _quiet(result)):
+            groups.setdefault(name, []).append(result)
     return groups
+
+
+def _quiet(result: Result) -> bool:
+    return result.others_frac <= OTHERS_FRAC
 
 
 def _about(case: Case, facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
@@ -150,7 +158,9 @@ def _search(groups: Mapping[str, Sequence[Result]], case: Case, ours: Speed | No
         last = results[-1]
         pairs = len(last.step_s) * case.batch_size
         share = f"{ours.peak_bytes / last.peak_bytes:.2f}" if ours else ""
-        lines.append([name, f"{pairs / sum(last.step_s):.3g}", mib(last.peak_bytes), share, str(pairs)])
+        # Other programs slow a run down, but do not change its memory.
+        pairs_per_s = f"{pairs / sum(last.step_s):.3g}" if _quiet(last) else "others were busy"
+        lines.append([name, pairs_per_s, mib(last.peak_bytes), share, str(pairs)])
     fastest = min(groups, key=lambda name: sum(groups[name][-1].step_s))
     smallest = min(groups, key=lambda name: groups[name][-1].peak_bytes)
     found = table(
@@ -160,9 +170,9 @@ def _search(groups: Mapping[str, Sequence[Result]], case: Case, ours: Speed | No
 
 
 def _left_out(records: Sequence[Mapping[str, Any]]) -> str:
-    timed = [record["values"]["others_frac"] for record in records if record["part"] in ("search", "speed")]
+    timed = [record["values"]["others_frac"] for record in records if record["part"] == "speed"]
     n = sum(found > OTHERS_FRAC for found in timed)
-    return f"{n} runs left out: other programs used more than {OTHERS_FRAC:.0%} of the processors." if n else ""
+    return f"{n} timed runs left out: other programs used more than {OTHERS_FRAC:.0%} of the processors." if n else ""
 
 
 def _ratios(speeds: Mapping[str, Speed], groups: Mapping[str, Sequence[Result]]) -> str:

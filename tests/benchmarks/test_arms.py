@@ -4,15 +4,15 @@ import torch
 from benchmarks.engine import Case
 from benchmarks.jobs import BenchmarkError
 from benchmarks.study import GRID, SIZES, document, losses_of
-from preflab.models.policies import LoraSettings, LoraStack, WholeModel
-from preflab.train.lockstep import drive
 from tests.tiny import tiny_model
 
 from benchmarks import arm_preflab, levers, report
 from preflab.data.examples import TokenRow
 from preflab.methods import find
+from preflab.models.policies import LoraSettings, LoraStack, WholeModel
 from preflab.scoring import logps
 from preflab.studies.config import decode
+from preflab.train.lockstep import drive
 from preflab.train.source import batch_rows
 from preflab.train.step import Given, gradient
 
