@@ -43,11 +43,21 @@ def _padded_rows() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(logps, "shares_prompts", lambda model: False)
 
 
-OFF: Final[dict[str, Switch]] = {"shared_prompts": _own_prompt_each, "flat_rows": _padded_rows}
+def _generic_head() -> contextlib.AbstractContextManager[Any]:
+    """Cross-entropy through autograd, chunk by chunk, logits computed again in the backward pass."""
+    return mock.patch.object(logps, "is_plain", lambda model: False)
+
+
+OFF: Final[dict[str, Switch]] = {
+    "shared_prompts": _own_prompt_each,
+    "flat_rows": _padded_rows,
+    "plain_head": _generic_head,
+}
 """Lever to a context in which it is off."""
 WITHOUT: Final[dict[str, dict[str, Any]]] = {
     "with a prompt for each response": {"off": ["shared_prompts"]},
     "on padded rows": {"off": ["flat_rows"]},
+    "with the head left to autograd": {"off": ["plain_head"]},
     "in micro-batches of 512 tokens": {"token_budget": 512},
 }
 """Change of the ablation to the options of preflab's arm that make it."""
