@@ -14,7 +14,7 @@ from typing import Any, Final
 import preflab
 from benchmarks import compare
 from benchmarks.jobs import BenchmarkError, Job, Result, run_arm
-from benchmarks.lengths import Row, from_file, summary, synthetic, write_rows
+from benchmarks.lengths import Row, from_file, random_ids, summary, synthetic, text_ids, write_rows
 from benchmarks.measure import machine, matmul_rate
 from benchmarks.models import Cost, cost_of, initial_adapter, model_folder
 from preflab.models.policies import LoraSettings
@@ -40,7 +40,8 @@ class Case:
 
     Args:
         model: as the user names it.
-        data: name of a file, or of a distribution of lengths.
+        data: name of the file that pairs or tokens come from; empty for random tokens.
+        lengths: the distribution of lengths; empty for those of the file.
         n_pairs: pairs of a timed run, a multiple of the batch size.
         lora: an adapter of rank 16 on all linear layers; else all weights.
         batch_size: pairs per optimizer step.
@@ -54,6 +55,7 @@ class Case:
 
     model: str
     data: str
+    lengths: str
     n_pairs: int
     lora: bool
     batch_size: int
@@ -70,7 +72,7 @@ class Bench:
 
     Args:
         case: what is compared.
-        file: the pairs, or None for the distribution that the case names.
+        file: pairs, or the texts that tokens come from; None for random tokens.
         work: folder for weights, rows and whatever the arms leave behind.
         out: folder of the results.
         trl_python: the interpreter that has TRL.
@@ -101,10 +103,14 @@ class Bench:
 
     def _rows(self, n: int, file: Path | None) -> list[Row]:
         case = self.case
-        if file is not None:
+        if file is not None and not case.lengths:
             return from_file(file, self.model, n, seed=case.seed, max_tokens=case.max_tokens)
-        vocabulary = json.loads((self.model / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-        return synthetic(case.data, n, vocabulary=vocabulary, seed=case.seed, max_tokens=case.max_tokens)
+        if file is not None:
+            ids = text_ids(file, self.model, seed=case.seed)
+        else:
+            vocabulary = json.loads((self.model / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+            ids = random_ids(vocabulary, seed=case.seed)
+        return synthetic(case.lengths, n, ids, seed=case.seed, max_tokens=case.max_tokens)
 
     def facts(self) -> dict[str, Any]:
         """Measure the machine and add it, with what the rows need, to the results."""

@@ -1,22 +1,29 @@
 """Pairs as token ids: real ones from a file, or random ids with the lengths of well-known data.
 
 Lengths decide the speed of preference training: how much prompt the two responses share, and how unequal the rows of a
-batch are. Ids do not, so they are random where no file is given.
+batch are. Ids do not, so they are random, or cut from a file's texts, where lengths are asked for.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from benchmarks.jobs import BenchmarkError
+from preflab.data.examples import TokenRow
+from preflab.data.read import read
+from preflab.data.tokens import TokenSettings, tokenize
+from preflab.models.load import load_tokenizer
 
 _FIRST_ID = 4
 """Ids below are often special tokens."""
+_N_TEXTS = 400
+"""Pairs whose texts are strung together where a file gives tokens and not lengths."""
 
 
 class Row(NamedTuple):
@@ -110,23 +117,22 @@ DISTRIBUTIONS: Final = {
 }
 
 
-def synthetic(name: str, n: int, *, vocabulary: int, seed: int, max_tokens: int) -> list[Row]:
-    """Return pairs of random ids with the lengths of a distribution; responses are cut at `max_tokens` with the prompt.
+Ids = Iterator[int]
+
+
+def synthetic(name: str, n: int, ids: Ids, *, seed: int, max_tokens: int) -> list[Row]:
+    """Return pairs with the lengths of a distribution; responses are cut at `max_tokens` with the prompt.
 
     Fewer pairs are the first of more.
 
     Args:
         name: a key of `DISTRIBUTIONS`.
         n: pairs.
-        vocabulary: ids are below it.
-        seed: of lengths and ids.
+        ids: where tokens come from, one after another.
+        seed: of the lengths.
         max_tokens: of the prompt with one response.
     """
     lengths, generator = DISTRIBUTIONS[name], np.random.default_rng(seed)
-
-    def ids(length: int) -> list[int]:
-        return [int(i) for i in generator.integers(_FIRST_ID, vocabulary, length)]
-
     rows = []
     for number in range(n):
         p = min(lengths.prompt.draw(generator), 3 * max_tokens // 4)
@@ -134,8 +140,25 @@ def synthetic(name: str, n: int, *, vocabulary: int, seed: int, max_tokens: int)
             p = 9 * max_tokens // 10
         c = lengths.chosen.draw(generator)
         r = c if lengths.rejected is None else lengths.rejected.draw(generator)
-        rows.append(Row(ids(p), ids(min(c, max_tokens - p)), ids(min(r, max_tokens - p))))
+        rows.append(Row(*(list(islice(ids, size)) for size in (p, min(c, max_tokens - p), min(r, max_tokens - p)))))
     return rows
+
+
+def random_ids(vocabulary: int, *, seed: int) -> Ids:
+    """Yield random tokens for ever."""
+    generator = np.random.default_rng(seed)
+    while True:
+        yield int(generator.integers(_FIRST_ID, vocabulary))
+
+
+def text_ids(path: Path, model: Path, *, seed: int) -> Ids:
+    """Yield the tokens of a file's pairs for ever, one text after another.
+
+    On random tokens a trained model's log-probs are large, and with them the rounding that two implementations differ by.
+    """
+    for row in cycle(_tokenized(path, model, _N_TEXTS, seed=seed)):
+        yield from map(int, row.prompt)
+        yield from map(int, row.responses["chosen"])
 
 
 def from_file(path: Path, model: Path, n: int, *, seed: int, max_tokens: int) -> list[Row]:
@@ -147,30 +170,26 @@ def from_file(path: Path, model: Path, n: int, *, seed: int, max_tokens: int) ->
     Raises:
         BenchmarkError: the file has too few pairs.
     """
-    from preflab.data.read import read
-    from preflab.data.tokens import TokenSettings, tokenize
-    from preflab.models.load import load_tokenizer
-
-    examples = read(path).examples
-    order = np.random.default_rng(seed).permutation(len(examples))
-    sample = [examples[i] for i in order[: 4 * n] if all(text.strip() for text in examples[i].responses.values())]
-    # The prompt limit of `tokenize` refuses; here long prompts are passed over, so it is set out of the way.
-    settings = TokenSettings(template="auto", max_tokens=2**20, max_prompt_tokens=2**20)
     found = []
-    for row in tokenize(sample, load_tokenizer(model), settings).rows:
+    for row in _tokenized(path, model, 4 * n, seed=seed):
         room = max_tokens - len(row.prompt)
-        if len(row.prompt) < 3 * max_tokens // 4 and {"chosen", "rejected"} <= set(row.responses):
-            found.append(
-                Row(
-                    *(
-                        [int(i) for i in ids]
-                        for ids in (row.prompt, *(row.responses[r][:room] for r in Row._fields[1:]))
-                    )
-                )
-            )
+        if len(row.prompt) < 3 * max_tokens // 4:
+            parts = (row.prompt, row.responses["chosen"][:room], row.responses["rejected"][:room])
+            found.append(Row(*([int(i) for i in ids] for ids in parts)))
     if len(found) < n:
         raise BenchmarkError(f"{path}: {len(found)} usable pairs; --pairs asks for {n}.")
     return found[:n]
+
+
+def _tokenized(path: Path, model: Path, n: int, *, seed: int) -> list[TokenRow]:
+    """Return up to `n` pairs of a file in a random order, whole, as the model's tokens."""
+    examples = read(path).examples
+    order = np.random.default_rng(seed).permutation(len(examples))
+    sample = [examples[i] for i in order[:n] if all(text.strip() for text in examples[i].responses.values())]
+    # `tokenize` refuses prompts beyond its limit; the caller passes them over instead.
+    settings = TokenSettings(template="auto", max_tokens=2**20, max_prompt_tokens=2**20)
+    rows = tokenize(sample, load_tokenizer(model), settings).rows
+    return [row for row in rows if {"chosen", "rejected"} <= set(row.responses)]
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> Path:

@@ -112,11 +112,13 @@ def _about(case: Case, facts: Mapping[str, Any], records: Sequence[Mapping[str, 
     versions = {k: v for r in records if "versions" in r["values"] for k, v in r["values"]["versions"].items()}
     loads = [record["load_average"][0] for record in records]
     what = "LoRA, rank 16, all linear layers" if case.lora else "all weights"
+    tokens_of = f"tokens of {case.data}" if case.data else "random tokens"
+    rows = f"{tokens_of} in {case.lengths} lengths" if case.lengths else case.data
     rate = facts["work"]["matmul_flop_per_s"] / 1e9
     tokens = ", ".join(f"{lengths[f'{part}_mean']:.0f} {part}" for part in ("prompt", "chosen", "rejected"))
     commits = ", ".join(dict.fromkeys(record["commit"] for record in records))
     return (
-        f"{case.model}, {what}, {case.dtype}; {case.n_pairs} pairs of {case.data} in batches of {case.batch_size}.\n"
+        f"{case.model}, {what}, {case.dtype}; {case.n_pairs} pairs in batches of {case.batch_size}, {rows}.\n"
         f"Mean tokens: {tokens}. Padded rows of a batch: {lengths['padded_ratio']:.2f} tokens for each useful one.\n"
         f"{machine.get('gpu', machine['cpu'])}, {machine['cores']} cores, {case.threads} threads, load average "
         f"{min(loads):g} to {max(loads):g}; matmul {rate:,.0f} GFLOP/s in {case.dtype}.\n"

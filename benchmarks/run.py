@@ -74,7 +74,9 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     _shared_options(command)
     command.add_argument("--model", default="llama-small-random", help="folder, llama-7b-random, or pocket:base")
     command.add_argument("--data", type=Path, help="preference pairs in any format preflab reads")
-    command.add_argument("--lengths", choices=DISTRIBUTIONS, default="hh", help="random pairs where no file is given")
+    command.add_argument(
+        "--lengths", choices=DISTRIBUTIONS, help="lengths to draw instead of the file's; without one: hh"
+    )
     command.add_argument("--pairs", type=int, default=64)
     command.add_argument("--full", action="store_true", help="train all weights instead of an adapter")
     command.add_argument("--batch-size", type=int, default=8)
@@ -91,7 +93,8 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
 def _case(options: argparse.Namespace) -> Case:
     return Case(
         model=options.model,
-        data=options.data.name if options.data else options.lengths,
+        data=options.data.name if options.data else "",
+        lengths=options.lengths or ("" if options.data else "hh"),
         n_pairs=options.pairs,
         lora=not options.full,
         batch_size=options.batch_size,

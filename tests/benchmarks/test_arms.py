@@ -65,7 +65,7 @@ def test_the_grid_is_a_valid_study_of_four_methods():
 
 def test_no_speed_is_shown_without_parity():
     case = Case(
-        model="m", data="hh", n_pairs=24, lora=True, batch_size=8, learning_rate=1.0, max_tokens=9, seed=0,
+        model="m", data="", lengths="hh", n_pairs=24, lora=True, batch_size=8, learning_rate=1.0, max_tokens=9, seed=0,
         device="cpu", dtype="float32", threads=1,
     )  # fmt: skip
     with pytest.raises(BenchmarkError, match="no results of this case"):

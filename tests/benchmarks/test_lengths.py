@@ -1,12 +1,12 @@
 import pytest
 from benchmarks.jobs import BenchmarkError
-from benchmarks.lengths import DISTRIBUTIONS, LogNormal, Row, from_file, summary, synthetic
+from benchmarks.lengths import DISTRIBUTIONS, LogNormal, Row, from_file, random_ids, summary, synthetic, text_ids
 
 from preflab.pocket.assets import data_path, model_path
 
 
-def draw(name, n, **changes):
-    return synthetic(name, n, **{"vocabulary": 100, "seed": 0, "max_tokens": 1024} | changes)
+def draw(name, n, max_tokens=1024):
+    return synthetic(name, n, random_ids(100, seed=0), seed=0, max_tokens=max_tokens)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -52,6 +52,14 @@ def test_pairs_of_a_file_are_a_sample_within_the_limit():
     rows = from_file(path, model, 12, seed=1, max_tokens=64)
     assert rows[:5] == from_file(path, model, 5, seed=1, max_tokens=64)
     assert all(len(row.prompt) < 48 and len(row.prompt) + len(row.chosen) <= 64 for row in rows)
+
+
+def test_lengths_can_be_filled_with_the_texts_of_a_file():
+    path, model = data_path("validation"), model_path("base")
+    rows = synthetic("worst", 3, text_ids(path, model, seed=0), seed=0, max_tokens=1024)
+    assert [tuple(map(len, row)) for row in rows] == [(1, 128, 128)] * 3
+    first = next(iter(from_file(path, model, 1, seed=0, max_tokens=1024)))
+    assert [*rows[0].prompt, *rows[0].chosen][: len(first.prompt)] == first.prompt
 
 
 def test_too_small_a_file_is_said():
