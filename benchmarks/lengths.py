@@ -154,7 +154,7 @@ def random_ids(vocabulary: int, *, seed: int) -> Ids:
 def text_ids(path: Path, model: Path, *, seed: int) -> Ids:
     """Yield the tokens of a file's pairs for ever, one text after another.
 
-    On random tokens a trained model's log-probs are large, and with them the rounding that two implementations differ by.
+    On random tokens a trained model's log-probs are large, and with them the rounding that parity must allow for.
     """
     for row in cycle(_tokenized(path, model, _N_TEXTS, seed=seed)):
         yield from map(int, row.prompt)

@@ -80,7 +80,7 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pairs", type=int, default=64)
     command.add_argument("--full", action="store_true", help="train all weights instead of an adapter")
     command.add_argument("--batch-size", type=int, default=8)
-    command.add_argument("--learning-rate", type=float, help="default: 2e-4, with --full 1e-5")
+    command.add_argument("--learning-rate", type=float, help="default: 5e-5, with --full 5e-6")
     command.add_argument("--max-tokens", type=int, default=1024, help="of a prompt with one response")
     command.add_argument("--parts", default=",".join(COMPARED), help=f"what to measure, of {', '.join(engine.PARTS)}")
     command.add_argument("--micro-batches", default="1,2,4,8", help="of TRL, to search")
@@ -98,7 +98,7 @@ def _case(options: argparse.Namespace) -> Case:
         n_pairs=options.pairs,
         lora=not options.full,
         batch_size=options.batch_size,
-        learning_rate=options.learning_rate or (1e-5 if options.full else 2e-4),
+        learning_rate=options.learning_rate or (5e-6 if options.full else 5e-5),
         max_tokens=options.max_tokens,
         seed=options.seed,
         device=options.device,
