@@ -60,7 +60,8 @@ def run(job: Job) -> Result:
         load_s=loaded - began,
         reference_s=reference_s,
         scored_tokens=sum(len(values) for role in references.values() for values in role if values is not None),
-        computed_tokens=sum(record["n_tokens"] for log in logs for record in log),
+        # The log counts flat tokens; padding that a lever brings in is not in it.
+        computed_tokens=0 if job.options.get("off") else sum(record["n_tokens"] for log in logs for record in log),
         peak_bytes=peak_bytes(job.device),
         idle_bytes=idle,
         versions=versions(),

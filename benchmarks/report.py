@@ -144,7 +144,7 @@ def _line(name: str, found: Speed, results: Sequence[Result]) -> list[str]:
         f"{found.with_reference:.3g}",
         f"{found.useful_tokens_per_s:,.0f}",
         f"{100 * found.matmul_frac:.0f}",
-        f"{found.computed_ratio:.2f}",
+        f"{found.computed_ratio:.2f}" if found.computed_ratio else "–",
         mib(found.peak_bytes),
         f"{found.wall_s:.0f}",
         str(found.steps),
