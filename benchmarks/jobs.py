@@ -61,7 +61,7 @@ class Result:
         load_s: seconds to load weights, adapter and rows.
         reference_s: seconds of the pass that scores every response once under the start point; 0 when it is online.
         scored_tokens: completion tokens that the loss saw.
-        computed_tokens: tokens that the linear layers saw in the forwards of training, padding included; 0 where unknown.
+        computed_tokens: tokens of the linear layers in the forwards of training, padding included; 0: unknown.
         peak_bytes: largest resident memory of the process, or what the CUDA allocator held at most.
         idle_bytes: resident memory once everything was loaded.
         versions: of the libraries.
