@@ -27,11 +27,12 @@ from preflab.train.checkpoints import Progress
 from preflab.train.loop import Hooks, train
 from preflab.train.settings import TrainSettings
 from preflab.train.source import epoch_order
-from preflab.train.step import References, stored_roles
+from preflab.train.step import References
 
 IMPORT_S = seconds_since_start()
 SEED = 0
-FOLLOWED = TokenRow(0, np.array([0]), {role: np.array([0]) for role in ("chosen", "rejected")})
+ROLES = ("chosen", "rejected")
+FOLLOWED = TokenRow(0, np.array([0]), {role: np.array([0]) for role in ROLES})
 """The least that the loop can follow beside training: three tokens before the first step and after the last."""
 
 
@@ -73,7 +74,7 @@ def read_rows(path: Path) -> list[TokenRow]:
     """Read rows as tokens, in the file's order."""
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        TokenRow(i, np.asarray(r["prompt"]), {role: np.asarray(r[role]) for role in ("chosen", "rejected")})
+        TokenRow(i, np.asarray(r["prompt"]), {role: np.asarray(r[role]) for role in ROLES})
         for i, r in enumerate(records, start=1)
     ]
 
@@ -106,10 +107,9 @@ def train_settings(job: Job, model: PreTrainedModel) -> TrainSettings:
 
 def scored(job: Job, model: PreTrainedModel, rows: Sequence[TokenRow], *, budget: int) -> tuple[References, float]:
     """Return the start point's log-probs of every response, and the seconds they took."""
-    roles = stored_roles(find(translate("dpo", job.loss).method))
     synchronize(job.device)
     began = time.perf_counter()
-    references = score(model, rows, roles, budget=budget)
+    references = score(model, rows, ROLES, budget=budget)
     return references, time.perf_counter() - began
 
 
