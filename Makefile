@@ -38,8 +38,8 @@ format: $(VENV)/.dev ## Format the code and fix what ruff can fix.
 docs: $(VENV)/.dev ## Write the generated pages again.
 	@$(BIN)/python docs/generate.py
 
-bench: $(VENV)/.runtime ## Run the benchmarks.
-	@for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+bench: $(VENV)/.runtime .venv-parity/.ready ## Measure training speed beside TRL; a real model: make bench ARGS="engine --model FOLDER --data FILE".
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 parity: .venv-parity/.ready ## Compute the peers' values in the tests again, with the peers themselves.
 	@.venv-parity/bin/python parity/check.py .venv-parity/trl-0.24
@@ -73,6 +73,6 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@test -x .venv-parity/bin/python || $(PYTHON) -m venv .venv-parity
 	@echo "Setting up .venv-parity: torch and trl 1.16.0 ..."
 	@.venv-parity/bin/python -m pip install -qq -c constraints.txt torch
-	@.venv-parity/bin/python -m pip install -qq trl==1.16.0
+	@.venv-parity/bin/python -m pip install -qq -c constraints.txt trl==1.16.0 peft
 	@.venv-parity/bin/python -m pip install -qq --no-deps --upgrade --target .venv-parity/trl-0.24 trl==0.24.0
 	@touch $@

@@ -1,6 +1,6 @@
 """How far each method moves the pocket world's gold reward: a small trial in plain torch, without the engine.
 
-    python benchmarks/pocket_difficulty.py --start base --run dpo:5e-4 --run simpo:3e-4:beta=2.5 --data pairs
+    python benchmarks/pocket/difficulty.py --start base --run dpo:5e-4 --run simpo:3e-4:beta=2.5 --data pairs
 
 Every line: gold reward and its aspects on held-out prompts, sampled at temperature 1; the change from the start point
 with its standard error over prompts; KL to the start point and length by sampling. For tuning the world, not a result.

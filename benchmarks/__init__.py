@@ -1,0 +1,1 @@
+"""How fast preflab trains, beside TRL on the same tokens. See docs/results/performance.md."""
