@@ -163,6 +163,7 @@ class LoraStack:
         initial = {seed: _initial(layers, seed) for seed in dict.fromkeys(seeds)}
         for name, layer in layers.items():
             _replace(model, name, layer.get_base_layer())
+        del model.peft_config  # PEFT's note that it has been here
         return cls(model, [initial[seed] for seed in seeds], scale=settings.alpha / settings.r, config=config)
 
     @classmethod
