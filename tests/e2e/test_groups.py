@@ -26,7 +26,7 @@ methods:
   {methods}
 sizes: [8, 24]
 data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
-train: {{batch_size: 4, monitor_rows: 4, monitor_points: 2, lora: {{r: 4}}}}
+train: {{batch_size: 4, monitor_rows: 4, monitor_points: 2, token_budget: 2048, lora: {{r: 4}}}}
 evaluate: {{n_prompts: 6, max_new_tokens: 6}}
 run: {{workers: 2, checkpoint_every_s: 0}}
 """

@@ -33,7 +33,7 @@ sizes: [12]
 seeds: 2
 data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
 sft: {{learning_rate: 1e-2}}
-train: {{batch_size: 4, monitor_rows: 4, monitor_points: 3}}
+train: {{batch_size: 4, monitor_rows: 4, monitor_points: 3, token_budget: 256}}
 evaluate: {{n_prompts: 6, max_new_tokens: 6}}
 run: {{workers: 2, checkpoint_every_s: 0}}
 """

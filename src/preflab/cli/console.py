@@ -54,6 +54,11 @@ def print_plan(document: dict[str, Any], console: Console | None = None) -> None
         )
     left, workers = duration(document["seconds_left"]), document["workers"]
     cells = _count(document["cells"], "cell")
+    side_by_side = f", up to {document['most_fused']} cells in one" if document["most_fused"] > 1 else ""
+    console.print(
+        f"each worker: {document['token_budget']:,} tokens in a forward and backward{side_by_side}, "
+        f"about {document['worker_bytes'] / 2**30:.1f} GiB"
+    )
     console.print(f"{cells}; about {left} left with {_count(workers, 'worker')}, in {document['folder']}")
     for note in document["notes"]:
         console.print(f"note: {escape(note)}")

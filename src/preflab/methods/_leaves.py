@@ -1,5 +1,6 @@
 """What an input type asks for, read from its fields, so that nothing else switches on the type."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
@@ -119,6 +120,12 @@ def _fields(kind: Any, inputs: Any, path: tuple[str, ...]) -> dict[str, Any]:
             f"{where}: must be Logps, TokenLogps, Values, RankedLogps, RankedValues, Moments or a NamedTuple made of "
             f"them; got {kind!r}."
         )
+    return _hints(kind)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the fields of a type; the same few are asked for at every step."""
     return get_type_hints(kind)
 
 

@@ -1,8 +1,9 @@
-"""Memory of the process: kept once it was touched, instead of given back and faulted in again at every step."""
+"""Memory of the process: how much it took, and keeping what it has touched instead of faulting it in at every step."""
 
 import ctypes
-import ctypes.util
 import sys
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's `mallopt` options (malloc.h)."""
@@ -23,3 +24,15 @@ def keep_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def peak_bytes(device: str) -> int:
+    """Return the most memory that this process has held so far: of the GPU, or resident on a CPU; 0 where unknown."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

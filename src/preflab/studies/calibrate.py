@@ -1,4 +1,4 @@
-"""How fast this machine is on this model: a short probe, kept per machine and model, that every estimate rests on."""
+"""What this machine takes on this model, in time and memory: a short probe, kept, that every estimate rests on."""
 
 import json
 import platform
@@ -15,29 +15,74 @@ from preflab.store.artefacts import write_json
 from preflab.studies.config import LoraConfig
 from preflab.studies.processes import clean_context
 
+_SMALLEST_BUDGET, _LARGEST_BUDGET = 64, 16384
+_LAUNCH_SHARE = 0.1
+"""Part of a pass that may go into starting operations; beyond it a larger token budget is worth its memory."""
+
+_MEMORY_SHARE = 0.8
+"""Part of the memory that workers may plan with; the rest is for the system and for what the probe did not see."""
+
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """Tokens per second of one worker, and the seconds a stage spends before its first token.
+class Costs:
+    """What one worker takes on this machine, in time and memory.
 
     Args:
-        train: flat tokens per second through forward, backward and step.
+        train: flat tokens per second through forward and backward, without what each pass costs on top.
+        pass_s: seconds of a forward, backward and optimizer step whatever their size.
         score: flat tokens per second through a forward.
         generate: new tokens per second, decoding a whole batch after its prompts were read (those count as scored).
         load_s: seconds to load the model.
         shares_prompts: whether the responses of a row share one copy of its prompt on this model.
+        fixed_bytes: memory of a worker that trains one cell, before its first token.
+        token_bytes: memory of a flat token between forward and backward.
+        cell_bytes: memory of one more cell beside the first.
     """
 
     train: float
+    pass_s: float
     score: float
     generate: float
     load_s: float
     shares_prompts: bool
+    fixed_bytes: float
+    token_bytes: float
+    cell_bytes: float
+
+    def memory(self, tokens: int, cells: int = 1) -> float:
+        """Return the bytes of a worker that trains cells with so many tokens in flight."""
+        return self.fixed_bytes + (cells - 1) * self.cell_bytes + tokens * self.token_bytes
+
+    def token_budget(self, available: float) -> int:
+        """Return how many flat tokens a forward and backward should hold.
+
+        Args:
+            available: bytes of memory for one worker.
+
+        Returns:
+            The smallest power of four at which starting operations hardly counts, as far as memory allows.
+        """
+        wanted = self.pass_s * self.train * (1 / _LAUNCH_SHARE - 1)
+        budget = 1024
+        while budget < wanted and budget < _LARGEST_BUDGET:
+            budget *= 4
+        while budget > _SMALLEST_BUDGET and self.memory(budget) > _MEMORY_SHARE * available:
+            budget //= 2
+        return budget
+
+    def cells_that_fit(self, available: float, tokens: int) -> int:
+        """Return how many cells may train side by side at a token budget."""
+        room = _MEMORY_SHARE * available - self.memory(tokens)
+        return max(1, 1 + int(room / self.cell_bytes))
+
+    def workers_that_fit(self, available: float) -> int:
+        """Return how many workers may run at a modest token budget."""
+        return max(1, int(_MEMORY_SHARE * available / self.memory(1024)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What a speed depends on besides the machine."""
+    """What costs depend on besides the machine."""
 
     model: Path
     dtype: str
@@ -50,27 +95,27 @@ class Probe:
     allow_remote_code: bool
 
 
-def measure(probe: Probe, cache: Path) -> Speed:
-    """Return the speed of this machine on this model, probing it for a few seconds when it is not known."""
+def measure(probe: Probe, cache: Path) -> Costs:
+    """Return what this machine takes on this model, probing it for a few seconds when it is not known."""
     key = {
-        "probe": 2,  # raised when a probe measures something else
+        "probe": 3,  # raised when a probe measures something else
         "machine": [platform.processor(), platform.machine(), psutil.cpu_count()],
         "torch": torch.__version__,
         "weights": weights_digest(probe.model),
         **{k: v for k, v in asdict(probe).items() if k not in ("model", "lora")},
         "lora": probe.lora and probe.lora.model_dump(mode="json"),
     }
-    path = cache / "speed" / f"{content_id(key)[:20]}.json"
+    path = cache / "costs" / f"{content_id(key)[:20]}.json"
     if path.exists():
-        return Speed(**json.loads(path.read_text(encoding="utf-8")))
+        return Costs(**json.loads(path.read_text(encoding="utf-8")))
     # In a process of its own: a probed model must not stay in the memory of the process that waits for the workers.
     with ProcessPoolExecutor(1, mp_context=clean_context()) as pool:
-        speed = pool.submit(_measure, probe).result()
-    write_json(path, asdict(speed))
-    return speed
+        costs = pool.submit(_measure, probe).result()
+    write_json(path, asdict(costs))
+    return costs
 
 
-def _measure(probe: Probe) -> Speed:
-    from preflab.studies.probing import probe_speed
+def _measure(probe: Probe) -> Costs:
+    from preflab.studies.probing import probe_costs
 
-    return probe_speed(probe)
+    return probe_costs(probe)

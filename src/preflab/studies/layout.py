@@ -19,6 +19,7 @@ from preflab.studies.cells import Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
+from preflab.train.source import n_steps
 
 _PAIR = ("chosen", "rejected")
 _SFT_SEED = 0
@@ -74,7 +75,9 @@ class Layout:
         }
         inputs = {"start": weights_digest(self.bench.models["base"]), "rows": self._digest("sft"), **self._monitor()}
         work = Work(
-            train_tokens=rows * config.epochs * self._tokens("sft", ("chosen",)), score_tokens=self._monitor_tokens()
+            train_tokens=rows * config.epochs * self._tokens("sft", ("chosen",)),
+            train_passes=n_steps(rows, batch_size=config.batch_size, epochs=config.epochs),
+            score_tokens=self._monitor_tokens(),
         )
         return self._stage(self._spec("sft", params, inputs), f"SFT of base, seed {seed}", (), work, "sft")
 
@@ -114,7 +117,8 @@ class Layout:
         }
         tokens = cell.size * self.config.train.epochs * self._tokens("train", roles)
         live = tokens if needs_live_reference(grid.method) else 0.0
-        work = Work(train_tokens=tokens, score_tokens=self._monitor_tokens() + live)
+        steps = n_steps(cell.size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
+        work = Work(train_tokens=tokens, train_passes=steps, score_tokens=self._monitor_tokens() + live)
         needs = (self.reference(cell.start, seed).id,)
         spec = self._spec("train", params, inputs)
         return self._stage(spec, cell.label, needs, work, cell.start, cell=cell, sft_seed=seed)

@@ -12,38 +12,65 @@ from preflab.methods import DPO
 from preflab.models.load import load_model, quiet
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
 from preflab.sampling.generate import GenerationSettings, generate
+from preflab.scoring.flat import n_tokens
 from preflab.scoring.logps import prove, score, shares_prompts
-from preflab.studies.calibrate import Probe, Speed
+from preflab.scoring.memory import keep_memory, peak_bytes
+from preflab.studies.calibrate import Costs, Probe
 from preflab.train.lockstep import drive
 from preflab.train.step import Given, gradient
 
 _ROLES = ("chosen", "rejected")
 _TOKENS = 1024
 _NEW_TOKENS = 8
+_ENOUGH_S = 0.5
 
 
-def probe_speed(probe: Probe) -> Speed:
-    """Measure."""
+def probe_costs(probe: Probe) -> Costs:
+    """Train, score and decode a little; memory is read before anything but training has touched it."""
     quiet()
     torch.set_num_threads(probe.threads)
+    keep_memory()
     began = time.perf_counter()
     model = load_model(probe.model, dtype=probe.dtype, device=probe.device, allow_remote_code=probe.allow_remote_code)
     load_s = time.perf_counter() - began
     prove(model)
-    rows = _rows(probe, model.config.vocab_size)
-    generated = _generate_speed(model, probe)
-    tokens = sum(len(r.prompt) + sum(map(len, r.responses.values())) for r in rows)
-    scored = tokens / _seconds(lambda: score(model, rows, _ROLES, budget=_TOKENS * 4))
     policy: Policy = WholeModel(model)
     if probe.lora is not None:
         policy = LoraStack.fresh(model, LoraSettings(**probe.lora.model_dump()), seeds=[0])
-    references = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in rows] for role in _ROLES}
+    parameters = list(policy.parameters(0).values())
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, fused=True)
+    rows = _rows(probe, model.config.vocab_size)
+    few = rows[: max(1, len(rows) // 8)]
 
-    def step() -> None:
-        drive(policy, {0: gradient(rows, Given(references=references), DPO, {"beta": 0.1}, budget=_TOKENS * 4)})
+    def step(part: list[TokenRow]) -> None:
+        known = {role: [np.full(len(r.responses[role]), -1.0, dtype=np.float32) for r in part] for role in _ROLES}
+        drive(policy, {0: gradient(part, Given(references=known), DPO, {"beta": 0.1}, budget=10 * _TOKENS)})
+        optimizer.step()
 
-    train = tokens / _seconds(step)
-    return Speed(train=train, score=scored, generate=generated, load_s=load_s, shares_prompts=shares_prompts(model))
+    small_s, small_bytes = _seconds(lambda: step(few)), peak_bytes(probe.device)
+    large_s, large_bytes = _seconds(lambda: step(rows)), peak_bytes(probe.device)
+    n_small, n_large = _count(few), _count(rows)
+    token_s = max((large_s - small_s) / (n_large - n_small), large_s / n_large / 2)
+    token_bytes = max(0.0, large_bytes - small_bytes) / (n_large - n_small)
+    with policy.alone(0):
+        scored = n_large / _seconds(lambda: score(model, rows, _ROLES, budget=10 * _TOKENS))
+        generated = _generate_speed(model, probe)
+    return Costs(
+        train=1 / token_s,
+        pass_s=max(0.0, small_s - n_small * token_s),
+        score=scored,
+        generate=generated,
+        load_s=load_s,
+        shares_prompts=shares_prompts(model),
+        fixed_bytes=small_bytes - n_small * token_bytes,
+        token_bytes=token_bytes,
+        # Values, gradients and the two moments of AdamW.
+        cell_bytes=float(sum(4 * p.numel() * p.element_size() for p in parameters)),
+    )
+
+
+def _count(rows: list[TokenRow]) -> int:
+    return sum(n_tokens(row, _ROLES) for row in rows)
 
 
 def _generate_speed(model: PreTrainedModel, probe: Probe) -> float:
@@ -68,13 +95,16 @@ def _rows(probe: Probe, vocabulary: int) -> list[TokenRow]:
             generator.integers(0, vocabulary, probe.mean_prompt),
             {role: generator.integers(0, vocabulary, probe.mean_response) for role in _ROLES},
         )
-        for i in range(max(1, _TOKENS // per_row))
+        for i in range(max(2, _TOKENS // per_row))
     ]
 
 
 def _seconds(action: Callable[[], object]) -> float:
-    """Return the seconds of the second of two calls: the first one warms caches and allocators."""
+    """Return the seconds of the fastest of a few calls; the first one warms caches and allocators."""
     action()
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+    seconds: list[float] = []
+    while len(seconds) < 5 and sum(seconds) < _ENOUGH_S:
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

@@ -96,7 +96,9 @@ class Runner:
         self._ledger = Ledger(plan.folder)
         self.state = State()
         self._stages: list[Stage] | None = None
-        self._schedule = Schedule(plan.folder, most=plan.most_fused, workers=plan.workers)
+        self._schedule = Schedule(
+            plan.folder, most=plan.sizing.most_fused, workers=plan.workers, token_budget=plan.sizing.token_budget
+        )
         self._suspects: set[str] = set()
         self._pace = 1.0
         self._seconds: list[tuple[float, float]] = []

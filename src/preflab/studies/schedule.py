@@ -24,11 +24,12 @@ class Schedule:
         study: folder of the study.
         most: cells that may train together.
         workers: processes that will run jobs.
+        token_budget: flat tokens per forward and backward of a worker.
     """
 
-    def __init__(self, study: Path, *, most: int, workers: int) -> None:
-        self._path, self._most, self._workers = study / _FILE, most, workers
-        known: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+    def __init__(self, study: Path, *, most: int, workers: int, token_budget: int) -> None:
+        self._path, self._most, self._workers, self._budget = study / _FILE, most, workers, token_budget
+        known = _read(study)
         self._groups: list[list[str]] = known.get("groups", [])
         self._halvings: dict[str, int] = known.get("halvings", {})
 
@@ -75,4 +76,17 @@ class Schedule:
 
     def _write(self) -> None:
         groups = [group for group in self._groups if group]
-        write_json(self._path, {"schema_version": 1, "groups": groups, "halvings": self._halvings})
+        write_json(
+            self._path,
+            {"schema_version": 1, "token_budget": self._budget, "groups": groups, "halvings": self._halvings},
+        )
+
+
+def recorded_budget(study: Path) -> int | None:
+    """Return the token budget that a study ran with before."""
+    return _read(study).get("token_budget")
+
+
+def _read(study: Path) -> dict[str, Any]:
+    path = study / _FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

@@ -17,6 +17,8 @@ class Work:
 
     train_tokens: float = 0.0
     """Tokens through forward and backward."""
+    train_passes: float = 0.0
+    """Optimizer steps."""
     score_tokens: float = 0.0
     """Tokens through a forward."""
     generate_tokens: float = 0.0

@@ -11,6 +11,7 @@ from preflab.methods import SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
+from preflab.scoring.memory import peak_bytes
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
 from preflab.studies.prepare import Split, read_split
@@ -144,6 +145,7 @@ def _commit(
             "examples": sum(record["n_rows"] for record in progress.log),
             "clamped": sum(record["clamped"] for record in progress.log),
             **mark,
+            "peak_bytes": peak_bytes(bench.device),
             # Its share of the time of all cells beside it, over all sessions.
             "seconds": round(progress.seconds, 3),
         }

@@ -1,0 +1,53 @@
+"""What must hold between a study's data and its methods, checked before any work."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflab.core.errors import ConfigError
+from preflab.methods import compares_pairs
+from preflab.methods.needs import reads_pair_scores, roles_of
+from preflab.studies.cells import MethodGrid
+from preflab.studies.config import StudyConfig
+
+
+def check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig) -> None:
+    """Refuse methods that the kind of data cannot feed, and a selection that it cannot decide.
+
+    Raises:
+        ConfigError: with the methods that can be used.
+    """
+    for name, grid in grids.items():
+        roles = roles_of(grid.method)
+        suits = {
+            "paired": True,
+            "unpaired": "rejected" in roles and not compares_pairs(grid.method.inputs),
+            "sft": roles == ("chosen",),
+        }[kind]
+        if not suits:
+            remedy = "unpaired data suits kto and bco_unpaired" if kind == "unpaired" else "demonstrations suit sft"
+            raise ConfigError(f"methods.{name}: needs pairs of responses, but data.train is {kind}; {remedy}.")
+        if kind == "sft" and len(grid.settings) > 1 and config.evaluate.reward is None:
+            raise ConfigError(
+                f"methods.{name}: its settings cannot be compared on demonstrations, which have no worse response; "
+                "name one value each, or evaluate.reward."
+            )
+
+
+def check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> None:
+    """Refuse methods that ask for a response or a score that some training rows do not have.
+
+    Raises:
+        ConfigError: with the column that gives it.
+    """
+    n, given = data["splits"]["train"], data["given"]["train"]
+    for name, grid in grids.items():
+        if "gold" in roles_of(grid.method) and given.get("gold", 0) < n:
+            raise ConfigError(
+                f"methods.{name}: needs a third response for every row, in a column gold; "
+                f"{n - given.get('gold', 0)} of {n} training rows have none."
+            )
+        if reads_pair_scores(grid.method) and given["score"] < n:
+            raise ConfigError(
+                f"methods.{name}: needs columns score_chosen and score_rejected, with the higher score on the chosen "
+                f"response; {n - given['score']} of {n} training rows have not. Take those rows out of the file."
+            )

@@ -1,0 +1,116 @@
+"""How a study uses its machine: workers, flat tokens per forward, cells side by side; from what a probe measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from preflab.methods.needs import moves_reference
+from preflab.store.artefacts import Artefact
+from preflab.studies.bench import Bench
+from preflab.studies.calibrate import Costs, Probe, measure
+from preflab.studies.cells import MethodGrid
+from preflab.studies.config import StudyConfig
+from preflab.studies.schedule import recorded_budget
+from preflab.studies.stages import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """What runs at a time.
+
+    Args:
+        costs: this machine on this model.
+        token_budget: flat tokens per forward and backward of a worker.
+        workers: processes that run jobs.
+        most_fused: cells that may train in one forward.
+        lora: whether cells train adapters on a start point that stays in memory.
+    """
+
+    costs: Costs
+    token_budget: int
+    workers: int
+    most_fused: int
+    lora: bool
+
+    def seconds(self, stage: Stage, beside: int = 1) -> float:
+        """Return how long one worker will need for a stage.
+
+        Args:
+            stage: the stage.
+            beside: cells that train in one forward with it, itself included.
+        """
+        work, costs = stage.work, self.costs
+        keeps_model = self.lora and stage.kind in ("train", "validate", "evaluate")
+        return (
+            (0.0 if keeps_model else costs.load_s)
+            + work.train_passes * costs.pass_s / max(1, beside)
+            + work.train_tokens / costs.train
+            + work.score_tokens / costs.score
+            + work.generate_tokens / costs.generate
+        )
+
+    @property
+    def memory(self) -> float:
+        """Bytes that a worker will hold at most."""
+        return self.costs.memory(self.token_budget, self.most_fused)
+
+
+def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, data: Artefact, folder: Path) -> Sizing:
+    """Measure the machine on the model, and decide; a study that ran before keeps its token budget."""
+    costs = measure(_probe(config, bench, data), bench.cache)
+    total = _memory(bench.device)
+    if config.train.lora and any(moves_reference(grid.method) for grid in grids.values()):
+        total -= sum(p.stat().st_size for p in bench.models["base"].glob("*.safetensors"))
+    workers = config.run.workers or _default_workers(config, costs, total, bench.device)
+    available = total if bench.device == "cuda" else total / workers
+    budget = config.train.token_budget or recorded_budget(folder) or costs.token_budget(available)
+    means = data.info["mean_tokens"]["train"]
+    row = means["prompt"] + means.get("chosen", 0.0) + means.get("rejected", 0.0)
+    # More cells than whole optimizer batches fit would take turns, and save nothing.
+    fits = min(int(budget // (row * config.train.batch_size)), costs.cells_that_fit(available, budget))
+    return Sizing(
+        costs=costs,
+        token_budget=budget,
+        workers=workers,
+        most_fused=max(1, min(fits, config.run.fuse or fits)),
+        lora=config.train.lora is not None,
+    )
+
+
+def _memory(device: str) -> float:
+    """Return the bytes of the memory that workers share, or of one GPU."""
+    if device == "cuda":
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return float(psutil.virtual_memory().total)
+
+
+def _default_workers(config: StudyConfig, costs: Costs, total: float, device: str) -> int:
+    """Return one worker per GPU, or per core as far as memory allows."""
+    if device == "cuda":
+        return torch.cuda.device_count()
+    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
+    return max(1, min(cores // config.numeric.threads, costs.workers_that_fit(total)))
+
+
+def _probe(config: StudyConfig, bench: Bench, data: Artefact) -> Probe:
+    means: Mapping[str, Any] = data.info["mean_tokens"]["train"]
+    return Probe(
+        model=bench.models["base"],
+        dtype=bench.dtype,
+        device=bench.device,
+        threads=config.numeric.threads,
+        lora=config.train.lora,
+        # Powers of two, so that a few rows more do not cause another probe.
+        mean_prompt=_power_of_two(means["prompt"]),
+        mean_response=_power_of_two((means["chosen"] + means["rejected"]) / 2),
+        batch_size=config.evaluate.batch_size,
+        allow_remote_code=bench.allows_code(bench.models["base"]),
+    )
+
+
+def _power_of_two(value: float) -> int:
+    return 1 << max(1, round(value) - 1).bit_length()
