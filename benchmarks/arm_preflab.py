@@ -15,13 +15,17 @@ from transformers import PreTrainedModel
 from benchmarks.jobs import BenchmarkError, Job, Result, serve
 from benchmarks.levers import switched_off
 from benchmarks.measure import StepClock, peak_bytes, resident_bytes, seconds_since_start, synchronize, versions
+from preflab.core.cache import cache_root
 from preflab.data.examples import TokenRow
 from preflab.methods import find
 from preflab.methods.trl import translate
 from preflab.models.load import load_model, quiet
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
-from preflab.scoring.budget import default_token_budget
 from preflab.scoring.logps import prove, score
+from preflab.scoring.memory import keep_memory
+from preflab.studies.calibrate import Probe, measure
+from preflab.studies.config import LoraConfig
+from preflab.studies.sizing import total_memory
 from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Hooks, train
@@ -39,12 +43,14 @@ FOLLOWED = TokenRow(0, np.array([0]), {role: np.array([0]) for role in ROLES})
 def run(job: Job) -> Result:
     """Load, score the reference once, train, and say how long each took."""
     torch.set_num_threads(job.threads)
+    keep_memory()
     quiet()
+    job.options.setdefault("token_budget", planned_budget(job))
     began = time.perf_counter()
     model = load_model(Path(job.model), dtype=job.dtype, device=job.device)
     prove(model)
     rows = trained_in_order(read_rows(Path(job.rows)), seed=SEED)
-    settings = train_settings(job, model)
+    settings = train_settings(job)
     cells = job.options.get("cells", 1)
     with switched_off(job.options.get("off", ())):
         loaded = time.perf_counter()
@@ -87,7 +93,7 @@ def trained_in_order(rows: Sequence[TokenRow], *, seed: int) -> list[TokenRow]:
     return placed
 
 
-def train_settings(job: Job, model: PreTrainedModel) -> TrainSettings:
+def train_settings(job: Job) -> TrainSettings:
     """Return AdamW at PyTorch's defaults without decay, a linear schedule without warm-up, clipping at 1."""
     return TrainSettings(
         epochs=1,
@@ -100,9 +106,27 @@ def train_settings(job: Job, model: PreTrainedModel) -> TrainSettings:
         adam_beta2=0.999,
         adam_epsilon=1e-8,
         max_grad_norm=1.0,
-        token_budget=job.options.get("token_budget") or default_token_budget(model.config),
+        token_budget=job.options["token_budget"],
         monitor_points=2,
     )
+
+
+def planned_budget(job: Job) -> int:
+    """Return the flat tokens per forward that `preflab run` would choose for this model and these lengths."""
+    rows = read_rows(Path(job.rows))
+    lora = json.loads((Path(job.adapter) / "adapter_config.json").read_text(encoding="utf-8")) if job.adapter else None
+    probe = Probe(
+        model=Path(job.model),
+        dtype=job.dtype,
+        device=job.device,
+        threads=job.threads,
+        lora=lora and LoraConfig(r=lora["r"], alpha=float(lora["lora_alpha"])),
+        mean_prompt=round(np.mean([len(row.prompt) for row in rows])),
+        mean_response=round(np.mean([len(ids) for row in rows for ids in row.responses.values()])),
+        batch_size=job.batch_size,
+        allow_remote_code=False,
+    )
+    return measure(probe, cache_root()).token_budget(total_memory(job.device))
 
 
 def scored(job: Job, model: PreTrainedModel, rows: Sequence[TokenRow], *, budget: int) -> tuple[References, float]:

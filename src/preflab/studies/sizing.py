@@ -62,7 +62,7 @@ class Sizing:
 def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, data: Artefact, folder: Path) -> Sizing:
     """Measure the machine on the model, and decide; a study that ran before keeps its token budget."""
     costs = measure(_probe(config, bench, data), bench.cache)
-    total = _memory(bench.device)
+    total = total_memory(bench.device)
     if config.train.lora and any(moves_reference(grid.method) for grid in grids.values()):
         total -= sum(p.stat().st_size for p in bench.models["base"].glob("*.safetensors"))
     workers = config.run.workers or _default_workers(config, costs, total, bench.device)
@@ -81,7 +81,7 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
     )
 
 
-def _memory(device: str) -> float:
+def total_memory(device: str) -> float:
     """Return the bytes of the memory that workers share, or of one GPU."""
     if device == "cuda":
         return float(torch.cuda.get_device_properties(0).total_memory)
