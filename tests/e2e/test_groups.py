@@ -151,6 +151,7 @@ def test_what_runs_out_of_memory_begins_again_with_half_the_budget(world, whole,
     assert found["tr_dpo"].get("halvings", 0) == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert ("out of memory" in events) == bool(halvings)
+    assert ("ran out of memory and were computed again" in (tmp_path / "report.html").read_text()) == bool(halvings)
 
 
 def test_what_never_fits_fails_with_a_sentence_and_the_study_goes_on(world, whole, tmp_path):

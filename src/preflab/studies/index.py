@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ def write_index(plan: Plan, state: State, *, command: str, wall_s: float) -> Pat
     known = [*plan.stages, *evaluations]
     by_train = {stage.train.id: stage for stage in known if stage.train and stage.kind == "evaluate"}
     records = [_cell(plan, state, stage, chosen, by_train) for stage in plan.stages if stage.kind == "train"]
+    notes = [*plan.notes, *_memory_notes(plan, known)]
     starts = [_start(plan, stage) for stage in plan.stages if stage.kind == "evaluate" and stage.train is None]
     path = plan.folder / INDEX
-    write_json(path, {"schema_version": 1, "study": _study(plan, command, wall_s), "cells": starts + records})
+    write_json(path, {"schema_version": 1, "study": _study(plan, command, wall_s, notes), "cells": starts + records})
     return path
 
 
@@ -109,7 +110,7 @@ def _start(plan: Plan, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _study(plan: Plan, command: str, wall_s: float) -> dict[str, Any]:
+def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dict[str, Any]:
     methods = [grid.method for grid in plan.layout.grids.values()]
     return {
         "name": plan.config.study,
@@ -136,8 +137,20 @@ def _study(plan: Plan, command: str, wall_s: float) -> dict[str, Any]:
         "numeric_policy": dict(plan.stages[0].spec.numeric),
         "cards": {method.name: card(method) for method in methods},
         "bibtex": bibtex(methods),
-        "notes": list(plan.notes),
+        "notes": list(notes),
     }
+
+
+def _memory_notes(plan: Plan, stages: Sequence[Stage]) -> list[str]:
+    """Return a sentence on what was computed at a smaller token budget than the others."""
+    found = [artefact for stage in stages if (artefact := plan.store.find(stage.spec, verified=False))]
+    smaller = [artefact for artefact in found if artefact.info.get("halvings")]
+    if not smaller:
+        return []
+    return [
+        f"{len(smaller)} of {len(found)} stages ran out of memory and were computed again at a smaller token budget: "
+        "the same rows in smaller parts, which changes the last digits of their sums."
+    ]
 
 
 def _digest(plan: Plan, name: str) -> str:
