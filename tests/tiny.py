@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from preflab.data.examples import TokenRow
+from preflab.train.settings import TrainSettings
 
 VOCABULARY = 61
 _BODY = dict(
@@ -81,6 +82,25 @@ def random_rows(n: int, *, seed: int = 0, roles: Sequence[str] = ("chosen", "rej
         return generator.integers(2, VOCABULARY, generator.integers(low, high))
 
     return [TokenRow(i + 1, tokens(2, 10), {role: tokens(1, 9) for role in roles}) for i in range(n)]
+
+
+def train_settings(**changed) -> TrainSettings:
+    """Return settings of a short run; keywords change them."""
+    settings = dict(
+        epochs=2,
+        batch_size=4,
+        learning_rate=1e-2,
+        schedule="cosine",
+        warmup_frac=0.1,
+        weight_decay=0.01,
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        max_grad_norm=1.0,
+        token_budget=10_000,
+        monitor_points=3,
+    )
+    return TrainSettings(**{**settings, **changed})
 
 
 WORDS = [f"word{i}" for i in range(40)]

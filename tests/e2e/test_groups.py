@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from tests.e2e.test_study import (
     PREFLAB,
-    _wait_for_artefacts,
     assert_same,
     contents,
     environment,
     installed,
     preflab,
+    wait_for_artefacts,
 )
 from tests.tiny import write_tiny_world
 
@@ -120,7 +120,7 @@ def test_a_group_that_is_killed_continues_to_the_same_bits(world, whole, tmp_pat
             env=environment(cache),
             start_new_session=True,
         ) as process:
-            _wait_for_artefacts(process, tmp_path / "stopped", n)
+            wait_for_artefacts(process, tmp_path / "stopped", n)
             process.send_signal(how)
             process.communicate(timeout=60)
     preflab("run", world / "study.yaml", "--out", tmp_path / "stopped", cache=cache)

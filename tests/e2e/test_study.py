@@ -167,7 +167,7 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
             env=environment(cache),
             start_new_session=True,
         ) as process:
-            _wait_for_artefacts(process, stopped, n)
+            wait_for_artefacts(process, stopped, n)
             assert process.poll() is None, "the study ended before it could be stopped"
             process.send_signal(how)  # the parent alone: its workers must follow, or the pipe stays open
             process.communicate(timeout=60)
@@ -176,7 +176,7 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
     assert_same(contents(stopped), contents(out))
 
 
-def _wait_for_artefacts(process, study, n):
+def wait_for_artefacts(process, study, n):
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if len(list(study.glob("artefacts/*/*/manifest.json"))) >= n:
@@ -377,7 +377,7 @@ def test_the_method_of_the_docs_goes_through_plan_training_continuing_and_report
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
-        _wait_for_artefacts(process, Path("mine"), 4)
+        wait_for_artefacts(process, Path("mine"), 4)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     preflab(*words, "sizes=8", cache=cache)

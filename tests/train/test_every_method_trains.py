@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from tests.tiny import train_settings
 
 from preflab.data.examples import RANKED, Example, Message, TokenRow
 from preflab.data.tokens import TokenSettings, add_mismatched, tokenize
@@ -21,7 +22,6 @@ from preflab.scoring.logps import score
 from preflab.train.cell import Task
 from preflab.train.lockstep import drive
 from preflab.train.loop import Hooks, train
-from preflab.train.settings import TrainSettings
 from preflab.train.step import Given, gradient
 
 N_TRAIN, N_HELD_OUT = 128, 64
@@ -98,19 +98,8 @@ def improves(method: Method, folder) -> tuple[float, float]:
         blocks=(N_TRAIN,),
         seed=0,
         monitor=(),
-        settings=TrainSettings(
-            epochs=2,
-            batch_size=16,
-            learning_rate=RATE,
-            schedule="cosine",
-            warmup_frac=0.1,
-            weight_decay=0.0,
-            adam_beta1=0.9,
-            adam_beta2=0.999,
-            adam_epsilon=1e-8,
-            max_grad_norm=1.0,
-            token_budget=20_000,
-            monitor_points=2,
+        settings=train_settings(
+            batch_size=16, learning_rate=RATE, weight_decay=0.0, token_budget=20_000, monitor_points=2
         ),
     )
     model = start()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tests.tiny import CONFIGS, random_rows, tiny_model
+from tests.tiny import CONFIGS, random_rows, tiny_model, train_settings
 
 from preflab.core.errors import RunError
 from preflab.methods import BCO, DPO, IPO, KTO, NCA, SFT, SIMPO, TDPO2, TR_DPO, leaves
@@ -18,26 +18,12 @@ from preflab.scoring.flat import flatten
 from preflab.scoring.logps import score, token_logps
 from preflab.train.cell import Task
 from preflab.train.loop import Hooks, Interrupted, train
-from preflab.train.settings import TrainSettings
 
 ROLES = ("chosen", "rejected", "mismatched")
 ROWS = random_rows(12, roles=ROLES)
 MONITOR = random_rows(3, seed=9)
 LORA = LoraSettings(r=4, alpha=8.0, target_modules="all-linear")
-SETTINGS = TrainSettings(
-    epochs=13,
-    batch_size=3,
-    learning_rate=3e-3,
-    schedule="cosine",
-    warmup_frac=0.1,
-    weight_decay=0.01,
-    adam_beta1=0.9,
-    adam_beta2=0.999,
-    adam_epsilon=1e-8,
-    max_grad_norm=0.5,
-    token_budget=10_000,
-    monitor_points=3,
-)
+SETTINGS = train_settings(epochs=13, batch_size=3, learning_rate=3e-3, max_grad_norm=0.5)
 CELLS = [
     # Another method, size, seed, learning rate, clipping or micro-batch in every cell; two of them are alike.
     (DPO, {}, {}, (4, 12), 0),
@@ -148,6 +134,27 @@ def test_rows_that_cannot_share_prompts_fuse_too(tmp_path, monkeypatch):
     for i, cell in enumerate(CELLS[:3]):
         alone, _ = run([cell], tmp_path / f"alone{i}")
         assert float((vector(policy, i) - vector(alone)).abs().max()) < 1e-8
+
+
+def test_adapters_train_on_a_base_in_bfloat16(tmp_path):
+    """Their values and gradients stay float32; losses are those of float32 up to the rounding of bfloat16."""
+    cells = [(DPO, {}, {"epochs": 2}, (12,), 0), (SIMPO, {}, {"epochs": 2}, (12,), 1)]
+    policy, ended = run(cells, tmp_path / "half", torch.bfloat16)
+    _, expected = run(cells, tmp_path / "single", torch.float32)
+    for cell in range(2):
+        assert vector(policy, cell).dtype == torch.float32
+        losses = [[record["loss"] for record in how[cell].log] for how in (ended, expected)]
+        assert losses[0] == pytest.approx(losses[1], rel=0.1, abs=0.1) and len(losses[0]) == 8
+
+
+def test_a_model_has_its_own_layers_back_when_a_stack_is_closed():
+    model = tiny_model()
+    before = dict(model.named_modules())
+    for _ in range(2):
+        policy = LoraStack.fresh(model, LORA, seeds=[0, 1])
+        assert dict(model.named_modules()).keys() != before.keys()
+        policy.close()
+        assert dict(model.named_modules()) == before
 
 
 def test_a_cell_that_diverges_is_cut_out_and_its_neighbours_do_not_change(tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.tiny import random_rows, tiny_model
+from tests.tiny import random_rows, tiny_model, train_settings
 
 from preflab.core.errors import RunError
 from preflab.methods import BCO, BETA_DPO, DPO, KTO, SAMPO, SIMPO, TDPO2, TR_DPO, n_states
@@ -18,24 +18,9 @@ from preflab.train.cell import Task, monitor_steps
 from preflab.train.loop import Hooks, Interrupted
 from preflab.train.loop import train as train_cells
 from preflab.train.optimize import clip, learning_rate
-from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, epoch_order, n_steps, nested_order
 
 ROLES = ("chosen", "rejected", "mismatched")
-SETTINGS = dict(
-    epochs=2,
-    batch_size=4,
-    learning_rate=1e-2,
-    schedule="cosine",
-    warmup_frac=0.25,
-    weight_decay=0.01,
-    adam_beta1=0.9,
-    adam_beta2=0.999,
-    adam_epsilon=1e-8,
-    max_grad_norm=1.0,
-    token_budget=10_000,
-    monitor_points=3,
-)
 ROWS = random_rows(10, roles=ROLES)
 MONITOR = random_rows(3, seed=9)
 
@@ -52,7 +37,7 @@ def make_task(method=DPO, *, seed=0, reference_seed=0, changed=None, **settings)
         blocks=(4, 10),
         seed=seed,
         monitor=MONITOR,
-        settings=TrainSettings(**{**SETTINGS, **settings}),
+        settings=train_settings(**{"warmup_frac": 0.25, **settings}),
     )
 
 
@@ -200,12 +185,12 @@ def test_monitoring_has_the_first_and_the_last_step(tmp_path):
     [("constant", [0.5, 1, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25])],
 )
 def test_schedules(schedule, expected):
-    settings = TrainSettings(**{**SETTINGS, "learning_rate": 1.0, "schedule": schedule, "warmup_frac": 0.3})
+    settings = train_settings(learning_rate=1.0, schedule=schedule, warmup_frac=0.3)
     assert [learning_rate(s, 6, settings) for s in range(6)] == pytest.approx(expected)
 
 
 def test_cosine_is_half_way_in_the_middle_and_zero_at_the_end():
-    settings = TrainSettings(**{**SETTINGS, "learning_rate": 1.0, "warmup_frac": 0.0})
+    settings = train_settings(learning_rate=1.0, warmup_frac=0.0)
     assert learning_rate(50, 100, settings) == pytest.approx(0.5)
     assert learning_rate(100, 100, settings) == pytest.approx(0.0)
 

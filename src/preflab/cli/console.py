@@ -92,6 +92,9 @@ def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool) -> 
     Returns:
         0 when every stage finished (diverged cells are a result), 4 when some failed.
     """
+    from preflab.studies.processes import warm_up
+
+    warm_up()  # before this process imports what takes seconds: the workers do the same beside it
     from preflab.studies.execute import execute
     from preflab.studies.index import command_line
 

@@ -79,9 +79,6 @@ def run(study: Path, *, set_: Overrides = [], out: Out = None, json_: Json = Fal
         out: folder of the study.
         json_: print a summary as JSON.
     """
-    from preflab.studies.processes import warm_up
-
-    warm_up()
     from preflab.cli.console import execute_and_print
     from preflab.studies.config import load_study
 
@@ -152,9 +149,6 @@ def demo(*, out: Out = None, json_: Json = False) -> int:
         out: folder of the study; default: runs/demo.
         json_: print a summary as JSON.
     """
-    from preflab.studies.processes import warm_up
-
-    warm_up()
     from preflab.cli.console import execute_and_print
     from preflab.studies.config import load_study
     from preflab.studies.templates import template_path
@@ -186,9 +180,6 @@ def train(
         out: folder of the study.
         json_: print a summary as JSON.
     """
-    from preflab.studies.processes import warm_up
-
-    warm_up()
     from preflab.cli.console import execute_and_print
     from preflab.studies.templates import single_cell
 

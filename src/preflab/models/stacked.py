@@ -89,9 +89,9 @@ class _AddLora(torch.autograd.Function):
         x_grad, through = torch.empty_like(x), torch.empty_like(inner)
         for cell, part in ctx.parts:
             torch.mm(slope[part], b[cell], out=through[part])
-            b_grad[cell].addmm_(slope[part].T, inner[part])
+            b_grad[cell] += slope[part].T @ inner[part]
         through *= ctx.scale
         for cell, part in ctx.parts:
             torch.mm(through[part], a[cell], out=x_grad[part])
-            a_grad[cell].addmm_(through[part].T, x[part])
+            a_grad[cell] += through[part].T @ x[part]
         return slope, x_grad, None, None, None, None

@@ -26,33 +26,9 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3}
 def token_logps(model: PreTrainedModel, batch: FlatBatch) -> Tensor:
     """Return the log-prob of every completion token, float32 (float64 for a float64 model) `[C]`, nats.
 
-    Hidden states of completion positions reach the head in chunks; with gradients on and more than one chunk, a chunk's
-    logits are computed again in the backward pass instead of being kept. A model that `prove` found unable to share
-    prompts runs on one padded row per response instead.
+    A model that `prove` found unable to share prompts runs on one padded row per response.
     """
-    return token_quantities(model, batch, ("policy",))[0]
-
-
-def token_quantities(
-    model: PreTrainedModel,
-    batch: FlatBatch,
-    quantities: Sequence[TokenQuantity],
-    reference: PreTrainedModel | None = None,
-) -> Tensor:
-    """Return what is asked for at every completion position, float32 (float64 for a float64 model) `[quantity, C]`.
-
-    Args:
-        model: the policy.
-        batch: flat rows.
-        quantities: `policy` (the log-prob of the token, nats), `collision` (log of the sum of squared probabilities,
-            nats), `divergence` (KL(reference || policy) over the vocabulary, nats).
-        reference: the frozen model of `divergence`; it gets no gradient.
-    """
-    hidden_CH, other_CH = hidden_states(model, batch), None
-    if reference is not None:
-        with torch.no_grad():
-            other_CH = hidden_states(reference, batch)
-    return head_quantities(model, hidden_CH, batch.target_C, quantities, reference, other_CH)
+    return head_quantities(model, hidden_states(model, batch), batch.target_C, ("policy",))[0]
 
 
 def head_quantities(
@@ -63,15 +39,19 @@ def head_quantities(
     reference: PreTrainedModel | None = None,
     other_CH: Tensor | None = None,
 ) -> Tensor:
-    """Return quantities of completion positions from their hidden states, `[quantity, C]`.
+    """Return quantities of completion positions from their hidden states, float32 (or float64) `[quantity, C]`.
+
+    Hidden states reach the head in chunks. Where the head is more than one matrix product, or more than log-probs are
+    asked for, a chunk's logits are computed again in the backward pass.
 
     Args:
         model: the policy, whose head is used.
         hidden_CH: its hidden states, `[C, hidden]`.
         target_C: completion tokens, int64 `[C]`.
-        quantities: as in `token_quantities`.
-        reference: the frozen model of `divergence`.
-        other_CH: its hidden states.
+        quantities: `policy` (the log-prob of the token, nats), `collision` (log of the sum of squared probabilities,
+            nats), `divergence` (KL(reference || policy) over the vocabulary, nats).
+        reference: the frozen model of `divergence`; it gets no gradient.
+        other_CH: its hidden states, `[C, hidden]`.
     """
     if tuple(quantities) == ("policy",) and is_plain(model):
         return target_logps(model, hidden_CH, target_C)[None]

@@ -14,8 +14,9 @@ from preflab.models.load import weights_digest
 from preflab.store.artefacts import write_json
 from preflab.studies.config import LoraConfig
 from preflab.studies.processes import clean_context
+from preflab.studies.stages import SMALLEST_BUDGET
 
-_SMALLEST_BUDGET, _LARGEST_BUDGET = 64, 16384
+_LARGEST_BUDGET = 16384
 _LAUNCH_SHARE = 0.1
 """Part of a pass that may go into starting operations; beyond it a larger token budget is worth its memory."""
 
@@ -66,7 +67,7 @@ class Costs:
         budget = 1024
         while budget < wanted and budget < _LARGEST_BUDGET:
             budget *= 4
-        while budget > _SMALLEST_BUDGET and self.memory(budget) > _MEMORY_SHARE * available:
+        while budget > SMALLEST_BUDGET and self.memory(budget) > _MEMORY_SHARE * available:
             budget //= 2
         return budget
 

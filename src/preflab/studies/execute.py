@@ -13,7 +13,6 @@ from preflab.store.ledger import Ledger, seconds_of, study_lock
 from preflab.studies.config import StudyConfig, dump
 from preflab.studies.index import write_index
 from preflab.studies.plan import Plan, make_plan
-from preflab.studies.processes import warm_up
 from preflab.studies.run import Runner, State, Watcher, all_stages, selections
 
 PLAN = "plan.json"
@@ -56,7 +55,6 @@ def execute(
         KeyboardInterrupt: after checkpoints and a partial index are written.
     """
     with study_lock(folder):
-        warm_up()
         plan = make_plan(config, folder)
         (folder / RESOLVED).write_text(dump(config), encoding="utf-8")
         write_plan(plan)

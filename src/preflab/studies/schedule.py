@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.store.artefacts import write_json
-from preflab.studies.stages import Job, Stage
+from preflab.studies.stages import SMALLEST_BUDGET, Job, Stage
 
 _FILE = "schedule.json"
-_SMALLEST_BUDGET = 64
-"""Flat tokens below which halving the budget of a cell frees nothing: single rows are longer."""
 
 
 class Schedule:
@@ -64,7 +62,7 @@ class Schedule:
     def shrink(self, job: Job) -> bool:
         """Make a job that ran out of memory smaller; return False where that cannot help."""
         ids = [stage.id for stage in job.stages]
-        if job.budget >= 2 * _SMALLEST_BUDGET:
+        if job.budget >= 2 * SMALLEST_BUDGET:
             self._halvings |= dict.fromkeys(ids, job.halvings + 1)
         elif len(ids) > 1:
             self._groups = [[stage for stage in group if stage not in ids] for group in self._groups]

@@ -70,8 +70,9 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
     budget = config.train.token_budget or recorded_budget(folder) or costs.token_budget(available)
     means = data.info["mean_tokens"]["train"]
     row = means["prompt"] + means.get("chosen", 0.0) + means.get("rejected", 0.0)
-    # More cells than whole optimizer batches fit would take turns, and save nothing.
-    fits = min(int(budget // (row * config.train.batch_size)), costs.cells_that_fit(available, budget))
+    # Only adapters train side by side; more of them than whole optimizer batches fit would take turns for nothing.
+    batches = int(budget // (row * config.train.batch_size)) if config.train.lora else 1
+    fits = min(batches, costs.cells_that_fit(available, budget))
     return Sizing(
         costs=costs,
         token_budget=budget,

@@ -11,6 +11,10 @@ VERSIONS: Mapping[str, int] = {"sft": 2, "reference": 1, "train": 3, "validate":
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
 
 
+SMALLEST_BUDGET = 64
+"""Flat tokens below which halving a token budget frees nothing: single rows are longer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """How much a stage computes, in flat tokens; the plan turns it into seconds."""

@@ -1,12 +1,14 @@
 """What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from preflab.core.errors import PreflabError, RunError
+from preflab.data.examples import TokenRow
 from preflab.methods import SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
 from preflab.models.adapters import load_adapter, merge
@@ -14,7 +16,7 @@ from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
 from preflab.scoring.memory import peak_bytes
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
-from preflab.studies.prepare import Split, read_split
+from preflab.studies.prepare import read_split
 from preflab.studies.resources import forget_start, known_tokens, load, reference_store, start_model, tokenizer_of
 from preflab.studies.stages import Job, Stage
 from preflab.train.cell import Task
@@ -49,7 +51,6 @@ def train_stages(
     first = job.stages[0]
     weights = start_folder(bench, "base" if first.kind == "sft" else first.start, first.sft)
     policy = _policy(job.stages, bench, weights)
-    tasks = _tasks(job, policy, bench, weights)
 
     def commit(cell: int, how: Ended) -> None:
         stage = job.stages[cell]
@@ -68,6 +69,7 @@ def train_stages(
         ended=commit,
     )
     try:
+        tasks = _tasks(job, policy, bench, weights)
         train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
     finally:
         policy.close()
@@ -84,35 +86,32 @@ def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
 
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
-    data, stages, budget = bench.artefact(), job.stages, job.budget
-    if stages[0].kind == "sft":
-        return [_task(stage, SFT, {}, read_split(data, "sft"), bench, budget) for stage in stages]
+    data, first = bench.artefact(), job.stages[0]
+    monitor = read_split(data, "validation", first.spec.params["monitor_rows"]).rows
+    if first.kind == "sft":
+        return [_task(first, job, SFT, read_split(data, "sft").rows, monitor)]
     references = reference_store(bench, weights)
-    largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in stages))
+    largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in job.stages)).rows
     tasks = []
-    for stage in stages:
-        method, size = method_from(stage.method), stage.spec.params["blocks"][-1]
-        rows = largest.rows[:size]
-        given = {
-            "references": known_tokens(job, bench, references, rows, stored_roles(method)),
-            "live_reference": _live_reference(method, policy, bench, weights),
-        }
-        split = Split(largest.examples[:size], rows, largest.shown[:size])
-        tasks.append(_task(stage, method, given, split, bench, budget))
+    for stage in job.stages:
+        method, rows = method_from(stage.method), largest[: stage.spec.params["blocks"][-1]]
+        task = _task(stage, job, method, rows, monitor)
+        known = known_tokens(job, bench, references, rows, stored_roles(method))
+        tasks.append(replace(task, references=known, live_reference=_live_reference(method, policy, bench, weights)))
     return tasks
 
 
-def _task(stage: Stage, method: Method, given: Mapping[str, Any], split: Split, bench: Bench, budget: int) -> Task:
+def _task(stage: Stage, job: Job, method: Method, rows: Sequence[TokenRow], monitor: Sequence[TokenRow]) -> Task:
     params = stage.spec.params
     return Task(
         method=method,
         hyperparameters=params.get("hyperparameters", {}),
-        rows=split.rows,
-        **{"references": {}, **given},
-        blocks=tuple(params.get("blocks", (len(split.rows),))),
+        rows=rows,
+        references={},
+        blocks=tuple(params.get("blocks", (len(rows),))),
         seed=params["seed"],
-        monitor=read_split(bench.artefact(), "validation", params["monitor_rows"]).rows,
-        settings=TrainSettings(**params["settings"], token_budget=budget),
+        monitor=monitor,
+        settings=TrainSettings(**params["settings"], token_budget=job.budget),
     )
 
 

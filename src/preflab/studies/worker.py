@@ -16,6 +16,7 @@ from preflab.models.load import quiet
 from preflab.scoring.memory import keep_memory
 from preflab.store.ledger import Ledger
 from preflab.studies.bench import Bench
+from preflab.studies.resources import forget_start
 from preflab.studies.stages import Job, Outcome, Stage
 from preflab.studies.training import Committed, train_stages
 from preflab.studies.work import run_stage
@@ -82,7 +83,9 @@ def run_job(job: Job, bench: Bench, study: Path) -> dict[str, Outcome]:
         pass
     except PreflabError as error:
         rest = Outcome("failed", {}, str(error))
+        forget_start()  # nobody knows in what state its layers are
     except Exception as error:  # a bug in one stage must not end the study; the traceback goes into the ledger
+        forget_start()
         status = "out of memory" if _is_out_of_memory(error) else "failed"
         rest = Outcome(status, {}, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
     finally:

@@ -26,9 +26,8 @@ from preflab.train.step import MEASURES, BatchResult, Given, References, gradien
 _REFERENCE_TOLERANCE = 2e-3
 """Relative gap accepted between the loss at step 0 and `loss_at_reference`: float32 sums in another order."""
 
-_UNREAD = {"cpu": 1}
-_UNREAD_ELSEWHERE = 16
-"""Steps whose measures may wait on the device before somebody reads them: reading waits for the device."""
+_MOST_UNREAD = 16
+"""Steps whose measures may wait on a GPU before somebody reads them: reading waits for the GPU."""
 
 _MONITORED = ("chosen", "rejected")
 
@@ -118,8 +117,7 @@ class CellRun:
             self._diverge(error)
 
     def save(self) -> None:
-        """Commit a checkpoint."""
-        self.read()
+        """Commit a checkpoint of what was read."""
         checkpoints.save(self.folder, self.parameters, self.optimizer, self.progress, self._moving())
 
     def read(self) -> None:
@@ -144,8 +142,7 @@ class CellRun:
         progress.step += 1
         self._move_reference()
         due = progress.step in monitor_steps(self.steps, self.task.settings.monitor_points)
-        device = next(iter(self.parameters.values())).device.type
-        if due or len(self._unread) >= _UNREAD.get(device, _UNREAD_ELSEWHERE):
+        if due or not self._unread[-1].measures.is_cuda or len(self._unread) >= _MOST_UNREAD:
             self.read()
         if due and progress.diverged is None:
             progress.monitor += yield from self._monitor()

@@ -65,8 +65,12 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
     before = saved = time.monotonic()
     while live := [cell for cell in range(len(runs)) if cell not in results]:
         errors = drive(policy, {cell: runs[cell].advance() for cell in live})
-        now = time.monotonic()
+        hooks.progress(sum(run.progress.step for run in runs), total)
+        now, stop = time.monotonic(), hooks.should_stop()
+        saving = stop or now - saved > hooks.checkpoint_every_s
         for cell in live:
+            if saving:
+                runs[cell].read()
             runs[cell].progress.seconds += (now - before) / len(live)
             error = errors[cell]
             if error is not None:
@@ -74,10 +78,8 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
             elif runs[cell].ended:
                 end(cell, runs[cell].progress)
         before = now
-        hooks.progress(sum(run.progress.step for run in runs), total)
-        stop = hooks.should_stop()
         left = [run for cell, run in enumerate(runs) if cell not in results]
-        if left and (stop or now - saved > hooks.checkpoint_every_s):
+        if left and saving:
             for run in left:
                 run.save()
             saved = now

@@ -65,7 +65,7 @@ class BatchResult(NamedTuple):
     n_examples: int
     """Examples that the loss was summed over."""
     measures: Tensor
-    """`MEASURES`, float64 `[7]`, on the device: reading them waits for it."""
+    """`MEASURES`, float64 `[measure]`, on the device: reading them waits for it."""
     n_tokens: int
     """Flat tokens of the batch."""
     state: tuple[Moments, ...]
@@ -113,11 +113,12 @@ def gradient(
     roles = roles_of(method)
     micro_batches = fill(rows, roles, budget)
     groups = [micro_batches] if method.couples_batch else [[micro] for micro in micro_batches]
-    found = []
+    found: list[_Part] = []
     for group in groups:
         found.append((yield from _group(group, rows, given, method, hyperparameters)))
     outputs = [part.output for part in found]
     expected = [torch.full_like(part.output.loss, part.at_reference) for part in found]
+    none = outputs[0].loss.new_zeros(())
     return BatchResult(
         n_examples=sum(len(output.loss) for output in outputs),
         measures=torch.stack(
@@ -128,7 +129,7 @@ def gradient(
                 _role_mean(found, "chosen"),
                 _role_mean(found, "rejected"),
                 _mean(expected),
-                sum((o.clamped.sum() for o in outputs if o.clamped is not None), torch.zeros(())).double(),
+                sum((output.clamped.sum() for output in outputs if output.clamped is not None), none).double(),
             ]
         ),
         n_tokens=sum(part.n_tokens for part in found),
@@ -169,7 +170,7 @@ def _group(
     keep = len(group) == 1
     answers: list[Scored] = []
     for micro in group:
-        answers.append(_given((yield forward(micro, attached=keep))))
+        answers.append(_answered((yield forward(micro, attached=keep))))
     keys = [
         ResponseKey(micro[k.row], k.role) for micro, scored in zip(group, answers, strict=True) for k in scored.keys
     ]
@@ -199,7 +200,7 @@ def _group(
     return _Part(detached, at_reference, keys, totals, n_tokens)
 
 
-def _given(answer: Scored | None) -> Scored:
+def _answered(answer: Scored | None) -> Scored:
     assert answer is not None
     return answer
 
