@@ -92,6 +92,7 @@ def train_settings(**changed) -> TrainSettings:
         learning_rate=1e-2,
         schedule="cosine",
         warmup_frac=0.1,
+        decay_frac=None,
         weight_decay=0.01,
         adam_beta1=0.9,
         adam_beta2=0.999,

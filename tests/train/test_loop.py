@@ -177,22 +177,54 @@ def test_a_learning_rate_that_explodes_ends_as_diverged(tmp_path):
 def test_monitoring_has_the_first_and_the_last_step(tmp_path):
     monitor = train(policy(False), make_task(), tmp_path, hooks()).monitor
     assert sorted({r["step"] for r in monitor}) == [0, 3, 6]
-    assert monitor_steps(7, 3) == {0, 4, 7}
+    assert monitor_steps((7,), train_settings(epochs=1, batch_size=1, monitor_points=3)) == {0, 4, 7}
 
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [("constant", [0.5, 1, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25])],
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        # The warm-up of the run of three steps; the decay takes the last half: 1 - sqrt(0/3), 1 - sqrt(1/3), ...
+        ("wsd", [1, 1, 1, 1, 1 - (1 / 3) ** 0.5, 1 - (2 / 3) ** 0.5]),
+    ],
 )
 def test_schedules(schedule, expected):
-    settings = train_settings(learning_rate=1.0, schedule=schedule, warmup_frac=0.3)
-    assert [learning_rate(s, 6, settings) for s in range(6)] == pytest.approx(expected)
+    decay = 0.5 if schedule == "wsd" else None
+    settings = train_settings(learning_rate=1.0, schedule=schedule, warmup_frac=0.3, decay_frac=decay)
+    assert [learning_rate(s, 6, settings, smallest=3) for s in range(6)] == pytest.approx(expected)
 
 
 def test_cosine_is_half_way_in_the_middle_and_zero_at_the_end():
     settings = train_settings(learning_rate=1.0, warmup_frac=0.0)
-    assert learning_rate(50, 100, settings) == pytest.approx(0.5)
-    assert learning_rate(100, 100, settings) == pytest.approx(0.0)
+    assert learning_rate(50, 100, settings, smallest=1) == pytest.approx(0.5)
+    assert learning_rate(100, 100, settings, smallest=1) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("method", [DPO, TR_DPO, BCO], ids=lambda method: method.name)
+@pytest.mark.parametrize("lora", [False, True], ids=["whole", "lora"])
+def test_sizes_that_share_steps_end_as_if_each_was_trained_alone(method, lora, tmp_path):
+    settings = {"schedule": "wsd", "decay_frac": 0.4, "batch_size": 1, "epochs": 1, "monitor_points": 3}
+
+    def run(name, blocks, **task):
+        made = policy(lora)
+        task = dataclasses.replace(make_task(method, **settings), rows=ROWS[: blocks[-1]], blocks=blocks, **task)
+        progress = train(made, task, tmp_path / name, hooks())
+        return weights(made), progress
+
+    alone = {blocks: run(f"alone{blocks[-1]}", blocks) for blocks in ((4,), (4, 7), (4, 7, 10))}
+    run("leg2", (4,), until=2)
+    run("leg4", (4, 7), until=4, origin=tmp_path / "leg2")
+    shared = {
+        (4,): run("4", (4,), origin=tmp_path / "leg2"),
+        (4, 7): run("7", (4, 7), origin=tmp_path / "leg4"),
+        (4, 7, 10): run("10", (4, 7, 10), origin=tmp_path / "leg4"),
+    }
+    for blocks, (expected, progress) in alone.items():
+        found, continued = shared[blocks]
+        assert all(torch.equal(found[name], value) for name, value in expected.items()), blocks
+        assert progress.log == continued.log and progress.monitor == continued.monitor
+        assert len(progress.log) == blocks[-1]
 
 
 def test_clipping_scales_to_the_norm_and_reports_the_one_before():

@@ -48,10 +48,8 @@ def print_plan(document: dict[str, Any], console: Console | None = None) -> None
         left = sum(s["seconds"] for s in stages if not s["done"])
         table.add_row(kind, str(len(stages)), str(sum(s["done"] for s in stages)), f"{tokens:,}", duration(left))
     console.print(table)
-    if document["waiting_for_selection"]:
-        console.print(
-            f"and {document['waiting_for_selection']} evaluations of the settings that validation will select"
-        )
+    if undecided := ", ".join(f"{n} {kind}" for kind, n in document["undecided"].items()):
+        console.print(f"and what validation will decide on, about {undecided}; the time below includes it")
     left, workers = duration(document["seconds_left"]), document["workers"]
     cells = _count(document["cells"], "cell")
     side_by_side = f", up to {document['most_fused']} cells in one" if document["most_fused"] > 1 else ""

@@ -30,7 +30,8 @@ _CHIPS = {
 }
 _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("likelihood", "Likelihood"),
-    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"), ("trouble", "Diverged"),
+    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"), ("stopped", "Stopped early"),
+    ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
 
@@ -139,6 +140,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
         "cost": sections.cost_table(analysis),
+        "stopped": sections.stopped_table(analysis),
         "trouble": sections.trouble_table(analysis),
     }
 
@@ -200,6 +202,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],
+        "stopped": context["stopped"],
         "trouble": context["trouble"],
         "cost": context["cost"],
     }

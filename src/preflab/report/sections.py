@@ -293,6 +293,24 @@ def trouble_table(analysis: Analysis) -> Table | None:
     return Table(title, head, rows)
 
 
+def stopped_table(analysis: Analysis) -> Table | None:
+    """Return the settings that successive halving stopped before their end."""
+    cells = analysis.tables.cells
+    stopped = cells[cells["status"] == "stopped"]
+    if stopped.empty:
+        return None
+    by = ["method", "start", "size", "setting", "step"]
+    head = [("Method", ""), ("Start point", ""), ("Pairs", ""), ("Setting", ""), ("Stopped after step", ""),
+            ("Validation there", "mean over seeds")]  # fmt: skip
+    rows = [
+        [Cell(analysis.title(method), kind="text"), Cell(start, kind="text"), Cell(f"{size:,}"),
+         Cell(setting, kind="text"), Cell(number(step, 0)), Cell(number(found["validation"].mean(), 4))]
+        for (method, start, size, setting, step), found in stopped.groupby(by, sort=False)
+    ]  # fmt: skip
+    title = "Settings that were behind on validation before the end of their schedule, and trained no further."
+    return Table(title, head, rows)
+
+
 def _cause(cell: Any) -> str:
     clamped = f"a clamp held {cell.clamped:,.0f} of {cell.examples:,.0f} examples" if cell.clamped > 0 else ""
     return "; ".join(part for part in (str(cell.cause), clamped) if part)

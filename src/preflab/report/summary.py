@@ -16,7 +16,7 @@ def summary(tables: StudyTables) -> dict[str, Any]:
     """Return everything the page concludes as JSON-like data.
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
-    behaviour (per split and group), findings, diverged, missing.
+    behaviour (per split and group), findings, diverged, stopped, missing.
     """
     analysis = analyse(tables)
     return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analysis))}
@@ -25,7 +25,7 @@ def summary(tables: StudyTables) -> dict[str, Any]:
 def _contents(analysis: Analysis) -> dict[str, Any]:
     study, cells = analysis.tables.study, analysis.tables.cells
     verdict = answer(analysis)
-    diverged = cells[cells["status"] == "diverged"]
+    which = ["start", "method", "setting", "size", "seed", "step"]
     return {
         "study": {key: study.get(key) for key in ("name", "command", "created", "commit", "wall_s")},
         "metric": analysis.metric,
@@ -42,7 +42,8 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
             for group, facts in found.items()
         ],
         "findings": list(analysis.findings),
-        "diverged": diverged[["start", "method", "setting", "size", "seed", "step", "cause"]].to_dict("records"),
+        "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),
+        "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation"]].to_dict("records"),
         "missing": analysis.missing,
     }
 

@@ -113,19 +113,45 @@ class LoraConfig(Section):
     target_modules: str | list[str] = "all-linear"
 
 
+_DECAY_FRAC = 0.2
+"""Haegele et al. (NeurIPS 2024) find 10 to 20 % of the steps enough for the decay of a warm-up-stable-decay run."""
+
+
 class OptimizerConfig(Section):
     """How weights move; shared by every method except the learning rate."""
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1, description="rows (pairs) per optimizer step")
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_frac: float = Field(0.1, ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        "cosine",
+        description="after warm-up: to zero, constant, or constant with a decay at the end, which lets nested sizes "
+        "share steps (wsd)",
+    )
+    warmup_frac: float = Field(0.1, ge=0, lt=1, description="share of the steps; with wsd of the smallest size's")
+    decay_frac: float | None = Field(None, gt=0, lt=1, description="share of the steps, for wsd only; default: 0.2")
     weight_decay: float = Field(0.0, ge=0)
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     adam_beta2: float = Field(0.999, ge=0, lt=1)
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, ge=0, description="0 is off")
     token_budget: int | None = Field(None, ge=16, description="flat tokens per forward and backward; default by model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_decay(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("schedule") == "wsd":
+            return {"decay_frac": _DECAY_FRAC, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _decay(self) -> "OptimizerConfig":
+        if (self.decay_frac is None) != (self.schedule != "wsd"):
+            raise ValueError(f"decay_frac belongs to the schedule wsd; got {self.decay_frac} with {self.schedule}")
+        if self.decay_frac is not None and self.warmup_frac + self.decay_frac > 1:
+            raise ValueError(
+                f"warmup_frac and decay_frac are shares of the same steps; got {self.warmup_frac} and {self.decay_frac}"
+            )
+        return self
 
 
 class TrainConfig(OptimizerConfig):
@@ -156,6 +182,16 @@ class EvaluateConfig(Section):
     select_by: Literal["auto", "reward", "accuracy"] = Field(
         "auto", description="validation metric that picks settings"
     )
+
+
+class TuneConfig(Section):
+    """Successive halving: settings that are behind on validation stop early; without it every setting goes to its end.
+
+    Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016.
+    """
+
+    factor: int = Field(3, ge=2, description="one in so many of a method's settings goes on from each rung")
+    rungs: int = Field(2, ge=1, description="rungs before the end; the first after 1/factor^rungs of the steps")
 
 
 class RunConfig(Section):
@@ -197,6 +233,7 @@ class StudyConfig(Section):
     sft: SftConfig = Field(default_factory=SftConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    tune: TuneConfig | None = Field(None, description="stop settings early by successive halving; absent: none stops")
     numeric: NumericConfig = Field(default_factory=NumericConfig)
     run: RunConfig = Field(default_factory=RunConfig)
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -218,6 +255,14 @@ class StudyConfig(Section):
                 raise ValueError(f"models.allow_remote_code: {name!r} is none of the models of this study")
         if self.evaluate.select_by == "reward" and self.evaluate.reward is None:
             raise ValueError("evaluate.select_by is 'reward', but evaluate.reward names none")
+        if self.train.schedule == "wsd" and len(self.sizes) > 1:
+            if self.train.epochs > 1:
+                raise ValueError(
+                    f"train.epochs: {self.train.epochs} passes cannot share the steps of smaller sizes; use 1 epoch, "
+                    "one size, or another train.schedule than wsd"
+                )
+            if self.tune is not None:
+                raise ValueError("tune: with the schedule wsd, name one size; its rungs and shared steps would cross")
         if any(isinstance(size, int) and size < 1 for size in self.sizes):
             raise ValueError(f"sizes: must be at least 1; got {self.sizes}")
         if self.data.prompt_limit >= self.data.max_tokens:

@@ -1,6 +1,7 @@
 """A study from its configuration to its report: plan, run, index, report, under the study's lock."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from preflab.store.ledger import Ledger, seconds_of, study_lock
 from preflab.studies.config import StudyConfig, dump
 from preflab.studies.index import write_index
 from preflab.studies.plan import Plan, make_plan
-from preflab.studies.run import Runner, State, Watcher, all_stages, selections
+from preflab.studies.run import Runner, State, Watcher
+from preflab.studies.stages import Stage
 
 PLAN = "plan.json"
 RESOLVED = "study.resolved.yaml"
@@ -92,21 +94,10 @@ def write_plan(plan: Plan) -> None:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON."""
-    stages: list[dict[str, Any]] = [
-        {
-            "kind": stage.kind,
-            "label": stage.label,
-            "id": stage.id,
-            "folder": str(plan.store.path(stage.spec).relative_to(plan.folder)),
-            "done": plan.store.find(stage.spec, verified=False) is not None,
-            "train_tokens": round(stage.work.train_tokens),
-            "score_tokens": round(stage.work.score_tokens),
-            "generate_tokens": round(stage.work.generate_tokens),
-            "seconds": round(plan.seconds(stage), 1),
-        }
-        for stage in all_stages(plan)
-    ]
-    left = sum(stage["seconds"] for stage in stages if not stage["done"])
+    stages = [_stage_json(plan, stage) for stage in plan.explorer.known().stages]
+    known = {stage["id"] for stage in stages}
+    undecided = [_stage_json(plan, s) for s in plan.explorer.known(guess=True).stages if s.id not in known]
+    left = sum(stage["seconds"] for stage in [*stages, *undecided] if not stage["done"])
     return {
         "schema_version": 1,
         "study": plan.config.study,
@@ -118,9 +109,23 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "most_fused": plan.sizing.most_fused,
         "worker_bytes": round(plan.sizing.memory),
         "stages": stages,
-        "waiting_for_selection": (len(plan.awaiting_selection()) - len(selections(plan)[0])) * len(plan.config.seeds),
+        "undecided": dict(Counter(stage["kind"] for stage in undecided)),
         "seconds_left": round(left / plan.workers, 1),
         "notes": list(plan.notes),
+    }
+
+
+def _stage_json(plan: Plan, stage: Stage) -> dict[str, Any]:
+    return {
+        "kind": stage.kind,
+        "label": stage.label,
+        "id": stage.id,
+        "folder": str(plan.store.path(stage.spec).relative_to(plan.folder)),
+        "done": plan.explorer.find(stage.spec) is not None,
+        "train_tokens": round(stage.work.train_tokens),
+        "score_tokens": round(stage.work.score_tokens),
+        "generate_tokens": round(stage.work.generate_tokens),
+        "seconds": round(plan.seconds(stage), 1),
     }
 
 

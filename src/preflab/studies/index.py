@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from preflab.methods.cards import bibtex, card
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, write_json
 from preflab.store.ledger import timestamp
-from preflab.studies.cells import as_record
+from preflab.studies.cells import Cell, as_record
 from preflab.studies.config import dump
 from preflab.studies.plan import Plan
-from preflab.studies.run import State, selections
+from preflab.studies.run import State
+from preflab.studies.search import Known
 from preflab.studies.stages import Stage
 
 INDEX = "index.json"
@@ -29,37 +30,31 @@ _LIBRARIES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy
 
 def write_index(plan: Plan, state: State, *, command: str, wall_s: float) -> Path:
     """Write `index.json`: every cell with the folders of its artefacts, and the study's provenance."""
-    chosen, evaluations = selections(plan)
-    known = [*plan.stages, *evaluations]
-    by_train = {stage.train.id: stage for stage in known if stage.train and stage.kind == "evaluate"}
-    records = [_cell(plan, state, stage, chosen, by_train) for stage in plan.stages if stage.kind == "train"]
-    notes = [*plan.notes, *_memory_notes(plan, known)]
-    starts = [_start(plan, stage) for stage in plan.stages if stage.kind == "evaluate" and stage.train is None]
+    known = plan.explorer.known(failed=state.failed)
+    records = [_cell(plan, state, known, cell) for cell in plan.cells]
+    notes = [*plan.notes, *_memory_notes(plan, known.stages)]
+    starts = [_start(plan, plan.layout.evaluate_start(start, seed)) for start, seed in plan.layout.starts()]
     path = plan.folder / INDEX
     write_json(path, {"schema_version": 1, "study": _study(plan, command, wall_s, notes), "cells": starts + records})
     return path
 
 
-def _cell(
-    plan: Plan,
-    state: State,
-    stage: Stage,
-    chosen: Mapping[tuple[str, str, int], str | None],
-    evaluations: Mapping[str, Stage],
-) -> dict[str, Any]:
-    cell = stage.cell
-    assert cell is not None
-    grid = plan.layout.grids[cell.method]
-    trained = plan.store.find(stage.spec, verified=False)
-    evaluation = evaluations.get(stage.id)
-    evaluated = plan.store.find(evaluation.spec, verified=False) if evaluation else None
-    validated = plan.store.find(plan.layout.validate(stage).spec, verified=False) if len(grid.settings) > 1 else None
-    selected = len(grid.settings) == 1 or chosen.get(cell.group) == cell.setting.label
+def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
+    layout, find = plan.layout, plan.explorer.find
+    stopped = known.stopped.get(cell.id)
+    stages = [*layout.legs(cell), layout.train(cell)]
+    # A setting that diverged before a rung goes no further: its leg is the last that there is of it.
+    stage = stopped or next((s for s in stages if plan.explorer.diverged(s.spec)), stages[-1])
+    trained = find(stage.spec)
+    selected = not layout.is_searched(cell) or known.selected.get(cell.group) == cell.setting
+    evaluated = find(layout.evaluate(stage).spec) if selected else None
+    validated = find(layout.validate(stage).spec) if layout.is_searched(cell) else None
     return {
         **as_record(cell),
         **_status(stage, trained, state),
+        **({"status": "stopped", "step": stopped.spec.params["until"]} if stopped else {}),
         "selected": selected,
-        "edge": selected and grid.on_edge(cell.setting),
+        "edge": selected and layout.grids[cell.method].on_edge(cell.setting),
         "train": _relative(plan, trained),
         "evaluate": _relative(plan, evaluated),
         "validation": validated.info["value"] if validated else None,
@@ -86,7 +81,7 @@ def _status(stage: Stage, trained: Artefact | None, state: State) -> dict[str, A
 
 
 def _start(plan: Plan, stage: Stage) -> dict[str, Any]:
-    evaluated = plan.store.find(stage.spec, verified=False)
+    evaluated = plan.explorer.find(stage.spec)
     seed = -1 if stage.sft_seed is None or plan.config.sft.seeds == 1 else stage.sft_seed
     return {
         "cell": f"start-{stage.start}" + (f"-{seed}" if seed >= 0 else ""),
@@ -134,7 +129,7 @@ def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dic
             for name, source in (("base", plan.config.models.base), ("instruct", plan.config.models.instruct))
             if source is not None
         },
-        "numeric_policy": dict(plan.stages[0].spec.numeric),
+        "numeric_policy": dict(plan.layout.numeric),
         "cards": {method.name: card(method) for method in methods},
         "bibtex": bibtex(methods),
         "notes": list(notes),
@@ -143,7 +138,7 @@ def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dic
 
 def _memory_notes(plan: Plan, stages: Sequence[Stage]) -> list[str]:
     """Return a sentence on what was computed at a smaller token budget than the others."""
-    found = [artefact for stage in stages if (artefact := plan.store.find(stage.spec, verified=False))]
+    found = [artefact for stage in stages if (artefact := plan.explorer.find(stage.spec))]
     smaller = [artefact for artefact in found if artefact.info.get("halvings")]
     if not smaller:
         return []

@@ -5,8 +5,9 @@ evaluation setting in a training run. That is what lets a grown study keep what 
 """
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from preflab.data.examples import TokenRow
@@ -19,6 +20,7 @@ from preflab.studies.cells import Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
+from preflab.train.optimize import decay_start
 from preflab.train.source import n_steps
 
 _PAIR = ("chosen", "rejected")
@@ -47,6 +49,7 @@ class Layout:
     sizes: tuple[int, ...]
     token_budget: int
     reward_code: str
+    _made: dict[Hashable, Stage] = field(default_factory=dict)
     _splits: dict[str, Sequence[TokenRow]] = field(default_factory=dict)
     _digests: dict[tuple[str, int | None, tuple[str, ...], bool], str] = field(default_factory=dict)
 
@@ -96,7 +99,51 @@ class Layout:
         return self._stage(spec, label, needs, Work(score_tokens=tokens), start, sft_seed=seed)
 
     def train(self, cell: Cell) -> Stage:
-        """Return the stage that trains one cell."""
+        """Return the stage that trains one cell, from its last leg where it has one."""
+        return self._part(cell, None, self.legs(cell))
+
+    def legs(self, cell: Cell) -> list[Stage]:
+        """Return the stages that a cell's training passes through before its own, first to last.
+
+        With the schedule `wsd`, training up to the decay of each smaller size, which it shares with the cells of those
+        sizes; with `tune`, training up to each rung, where its setting may stop.
+        """
+        ends: list[tuple[Cell, int]] = []
+        if self.config.train.schedule == "wsd":
+            shared = [size for size in self.sizes[:-1] if size <= cell.size]
+            frac = self.config.train.decay_frac
+            ends = [(replace(cell, size=size), decay_start(self._n_steps(size), frac)) for size in shared]
+        if self.is_tuned(cell):
+            ends = [(cell, step) for step in self.rungs(cell.size)]
+        legs: list[Stage] = []
+        for of, until in ends:
+            legs.append(self._part(of, until, legs))
+        return legs
+
+    def is_searched(self, cell: Cell) -> bool:
+        """Return whether a cell's setting is one of several, of which validation selects one."""
+        return len(self.grids[cell.method].settings) > 1
+
+    def is_tuned(self, cell: Cell) -> bool:
+        """Return whether a cell's setting may stop early."""
+        return self.config.tune is not None and self.is_searched(cell)
+
+    def rungs(self, size: int) -> list[int]:
+        """Return the steps after which settings that are behind stop."""
+        tune, steps = self.config.tune, self._n_steps(size)
+        if tune is None:
+            return []
+        at = (math.ceil(steps / tune.factor**left) for left in range(tune.rungs, 0, -1))
+        return [step for step in dict.fromkeys(at) if step < steps]
+
+    def _n_steps(self, size: int) -> int:
+        return n_steps(size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
+
+    def _part(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
+        """Return the stage that trains a cell up to a step, or to its end, after the legs before it."""
+        return self._once((cell.id, until), lambda: self._train(cell, until, before))
+
+    def _train(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
         grid = self.grids[cell.method]
         roles = roles_of(grid.method)
         params = {
@@ -108,6 +155,7 @@ class Layout:
             "seed": cell.seed,
             "blocks": list(blocks(self.sizes, cell.size)),
             "monitor_rows": self.config.train.monitor_rows,
+            **({} if until is None else {"until": until}),
         }
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
@@ -115,16 +163,33 @@ class Layout:
             "rows": self._digest("train", cell.size, roles, scores=reads_scores(grid.method)),
             **self._monitor(),
         }
-        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles)
+        whole = self._n_steps(cell.size)
+        began = before[-1].spec.params["until"] if before else 0
+        steps = (whole if until is None else until) - began
+        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles) * steps / whole
         live = tokens if needs_live_reference(grid.method) else 0.0
-        steps = n_steps(cell.size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
-        work = Work(train_tokens=tokens, train_passes=steps, score_tokens=self._monitor_tokens() + live)
-        needs = (self.reference(cell.start, seed).id,)
-        spec = self._spec("train", params, inputs)
-        return self._stage(spec, cell.label, needs, work, cell.start, cell=cell, sft_seed=seed)
+        score = self._monitor_tokens() * steps / whole + live
+        needs = (self.reference(cell.start, seed).id, *(leg.id for leg in before[-1:]))
+        # A reference that moves is a whole model of its own: a group would hold as many.
+        alone = self.config.train.lora is None or moves_reference(grid.method)
+        return self._stage(
+            self._spec("train" if until is None else "leg", params, inputs),
+            cell.label if until is None else f"steps {began + 1} to {until} of {cell.label}",
+            needs,
+            Work(train_tokens=tokens, train_passes=steps, score_tokens=score),
+            cell.start,
+            cell=cell,
+            sft_seed=seed,
+            # Cells that continue from a leg begin when their size or rung is reached.
+            together="" if alone else f"{needs[0]} {began} {until} {cell.size if before else ''}",
+            after=before[-1].spec if before else None,
+        )
 
     def validate(self, train: Stage) -> Stage:
-        """Return the stage that scores a cell on validation, for selection among settings."""
+        """Return the stage that scores a cell, or a leg, on validation, for selection among settings."""
+        return self._once(("validate", train.id), lambda: self._validate(train))
+
+    def _validate(self, train: Stage) -> Stage:
         metric = self.selection_metric
         n_rows = self._n_rows("validation")
         params: dict[str, Any] = {"metric": metric, "n_rows": n_rows}
@@ -139,7 +204,9 @@ class Layout:
 
     def evaluate(self, train: Stage) -> Stage:
         """Return the stage that scores a final cell on the test and out-of-distribution splits."""
-        return self._evaluation(f"evaluation of {train.label}", train.start, {"train": train.id}, (train.id,), train)
+        label = f"evaluation of {train.label}"
+        make = functools.partial(self._evaluation, label, train.start, {"train": train.id}, (train.id,), train)
+        return self._once(("evaluate", train.id), make)
 
     def evaluate_start(self, start: str, seed: int | None) -> Stage:
         """Return the stage that evaluates a start point as it is."""
@@ -152,6 +219,16 @@ class Layout:
         """`reward` or `accuracy`: what picks settings on validation."""
         chosen = self.config.evaluate.select_by
         return ("reward" if self.config.evaluate.reward else "accuracy") if chosen == "auto" else chosen
+
+    @functools.cached_property
+    def numeric(self) -> dict[str, Any]:
+        """What changes the last digits of every stage."""
+        return {
+            "device": self.bench.device,
+            "dtype": self.bench.dtype,
+            "threads": self.config.numeric.threads,
+            "token_budget": self.token_budget,
+        }
 
     @functools.cached_property
     def data_id(self) -> str:
@@ -175,13 +252,7 @@ class Layout:
         return self._stage(self._spec("evaluate", params, {**inputs, **rows}), label, needs, work, start, **_of(of))
 
     def _spec(self, kind: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> StageSpec:
-        numeric = {
-            "device": self.bench.device,
-            "dtype": self.bench.dtype,
-            "threads": self.config.numeric.threads,
-            "token_budget": self.token_budget,
-        }
-        return StageSpec(kind, VERSIONS[kind], params, inputs, numeric)
+        return StageSpec(kind, VERSIONS[kind], params, inputs, self.numeric)
 
     def _stage(
         self,
@@ -194,6 +265,8 @@ class Layout:
         cell: Cell | None = None,
         sft_seed: int | None = None,
         train: StageSpec | None = None,
+        together: str = "",
+        after: StageSpec | None = None,
     ) -> Stage:
         sft = self.sft(sft_seed).spec if start == "sft" and sft_seed is not None and spec.stage != "sft" else None
         return Stage(
@@ -207,11 +280,15 @@ class Layout:
             train=train,
             sft_seed=sft_seed,
             method=self.grids[cell.method].source if cell else "",
-            # A reference that moves is a whole model of its own: a group would hold as many.
-            fusable=cell is not None
-            and self.config.train.lora is not None
-            and not moves_reference(self.grids[cell.method].method),
+            together=together,
+            after=after,
         )
+
+    def _once(self, key: Hashable, make: Callable[[], Stage]) -> Stage:
+        """Return what was made before; ids are hashes of everything that goes into a stage."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def _start_id(self, start: str, seed: int | None) -> str:
         if start == "sft":
@@ -278,7 +355,11 @@ class Layout:
 
 def _of(stage: Stage) -> dict[str, Any]:
     """Return what an evaluation inherits from the stage it evaluates."""
-    return {"cell": stage.cell, "sft_seed": stage.sft_seed, "train": stage.spec if stage.kind == "train" else None}
+    return {
+        "cell": stage.cell,
+        "sft_seed": stage.sft_seed,
+        "train": stage.spec if stage.kind in ("leg", "train") else None,
+    }
 
 
 def _start_label(start: str, seed: int | None) -> str:

@@ -30,6 +30,19 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
             f"{', times 10 for LoRA' if config.train.lora else ''}: {listed}. Small models may hardly move; set "
             "methods.NAME.learning_rate."
         )
+    if config.train.schedule == "wsd" and len(config.sizes) > 1:
+        notes.append(
+            "Cells of different sizes share their steps up to the decay of the smaller one (schedule wsd); training "
+            "times count shared steps for every cell that passed through them."
+        )
+    if config.tune is not None and max(budgets.values()) > 1:
+        factor, rungs = config.tune.factor, config.tune.rungs
+        parts = " and ".join(f"1/{factor**left}" for left in range(rungs, 0, -1))
+        notes.append(
+            f"Settings are searched by successive halving: after {parts} of the steps, one in {factor} of a method's "
+            "settings goes on, by validation in the middle of the schedule. What stopped ones would have reached is "
+            "not known; the best may be among them, and the spread over settings says less."
+        )
     rates = {rate for grid in grids.values() for rate in grid.axes["learning_rate"]}
     if len(grids) > 1 and len(rates) == 1:
         notes.append(

@@ -1,6 +1,7 @@
 """The plan: every stage of a study with its id, what it needs, what is there already, and how long the rest takes."""
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from preflab.studies.layout import Layout
 from preflab.studies.names import model_source, reward, reward_digest
 from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare
+from preflab.studies.schedule import groups_of
+from preflab.studies.search import Explorer
 from preflab.studies.sizing import Sizing, size_up
 from preflab.studies.stages import Stage
 
@@ -36,7 +39,7 @@ class Plan:
         layout: builds its stages.
         data: its data artefact.
         cells: its training runs.
-        stages: every stage whose id is known before the run: all but evaluations that wait for a selection.
+        explorer: finds which stages there are, as validation decides.
         sizing: how it uses its machine.
         notes: what the reader should know about fairness and defaults.
     """
@@ -47,7 +50,7 @@ class Plan:
     layout: Layout
     data: Artefact
     cells: tuple[Cell, ...]
-    stages: tuple[Stage, ...]
+    explorer: Explorer
     sizing: Sizing
     notes: tuple[str, ...]
 
@@ -58,7 +61,7 @@ class Plan:
 
     def seconds(self, stage: Stage) -> float:
         """Return how long one worker will need for a stage."""
-        return self.sizing.seconds(stage, self._beside if stage.fusable else 1)
+        return self.sizing.seconds(stage, self._beside.get(stage.together, 1))
 
     @property
     def workers(self) -> int:
@@ -66,18 +69,13 @@ class Plan:
         return self.sizing.workers
 
     @functools.cached_property
-    def _beside(self) -> int:
-        """Cells that will train in one forward, about."""
-        cells = sum(stage.fusable for stage in self.stages)
-        return max(1, min(self.sizing.most_fused, cells // len(self.layout.starts()) // self.workers))
-
-    def awaiting_selection(self) -> dict[tuple[str, str, int], list[Stage]]:
-        """Return the training stages of every group with more than one setting: one of them will be evaluated."""
-        groups: dict[tuple[str, str, int], list[Stage]] = {}
-        for stage in self.stages:
-            if stage.kind == "train" and stage.cell and len(self.layout.grids[stage.cell.method].settings) > 1:
-                groups.setdefault(stage.cell.group, []).append(stage)
-        return groups
+    def _beside(self) -> dict[str, int]:
+        """Cells that will train in one forward, for every `together`."""
+        cells = Counter(stage.together for stage in self.explorer.known(guess=True).stages if stage.together)
+        return {
+            together: -(-n // groups_of(n, most=self.sizing.most_fused, workers=self.workers))
+            for together, n in cells.items()
+        }
 
 
 def make_plan(config: StudyConfig, folder: Path) -> Plan:
@@ -135,27 +133,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         layout=layout,
         data=data,
         cells=cells,
-        stages=_stages(layout, cells),
+        explorer=Explorer(layout, cells, store),
         sizing=sizing,
         notes=notes,
-    )
-
-
-def _stages(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Stage, ...]:
-    """Return all stages that can be named before the run, in dependency order."""
-    starts = layout.starts()
-    sft = [layout.sft(seed) for start, seed in starts if start == "sft" and seed is not None]
-    references = [layout.reference(start, seed) for start, seed in starts]
-    trains = [layout.train(cell) for cell in cells]
-    searched = [t for t in trains if t.cell and len(layout.grids[t.cell.method].settings) > 1]
-    final = [t for t in trains if t not in searched]
-    return (
-        *sft,
-        *references,
-        *trains,
-        *(layout.validate(train) for train in searched),
-        *(layout.evaluate_start(start, seed) for start, seed in starts),
-        *(layout.evaluate(train) for train in final),
     )
 
 

@@ -11,7 +11,6 @@ import torch
 from preflab.store.ledger import Ledger
 from preflab.studies.plan import Plan
 from preflab.studies.schedule import Schedule
-from preflab.studies.select import Candidate, select
 from preflab.studies.stages import Job, Outcome, Stage
 from preflab.studies.workers import WorkerPool
 
@@ -42,46 +41,6 @@ class State:
 Watcher = Callable[[State], None]
 
 
-def selections(plan: Plan) -> tuple[dict[tuple[str, str, int], str | None], list[Stage]]:
-    """Return the selected setting of every group whose validation is complete, and the evaluations that follow.
-
-    Returns:
-        Group to label of the selected setting (None: every setting diverged), and evaluation stages of selected cells.
-    """
-    chosen: dict[tuple[str, str, int], str | None] = {}
-    evaluations: list[Stage] = []
-    for group, trains in plan.awaiting_selection().items():
-        found = [plan.store.find(plan.layout.validate(train).spec, verified=False) for train in trains]
-        candidates = []
-        for train, artefact in zip(trains, found, strict=True):
-            assert train.cell is not None
-            trained = plan.store.find(train.spec, verified=False)
-            diverged = trained is not None and trained.info["status"] == "diverged"
-            if artefact is None and not diverged:
-                break
-            value = None if artefact is None else float(artefact.info["value"])
-            candidates.append(Candidate(train.cell.setting, train.cell.seed, value))
-        if len(candidates) < len(trains):
-            continue
-        best = select(candidates)
-        chosen[group] = best.label if best else None
-        evaluations += [plan.layout.evaluate(t) for t in trains if best and t.cell and t.cell.setting == best]
-    return chosen, evaluations
-
-
-def all_stages(plan: Plan) -> list[Stage]:
-    """Return every stage that is known now: with evaluations of selected cells, without those of diverged ones."""
-    return [stage for stage in [*plan.stages, *selections(plan)[1]] if not _needless(plan, stage)]
-
-
-def _needless(plan: Plan, stage: Stage) -> bool:
-    """Return whether a stage would score a cell that diverged."""
-    if stage.train is None:
-        return False
-    trained = plan.store.find(stage.train, verified=False)
-    return trained is not None and trained.info["status"] == "diverged"
-
-
 class Runner:
     """Runs a plan to its end.
 
@@ -96,6 +55,7 @@ class Runner:
         self._ledger = Ledger(plan.folder)
         self.state = State()
         self._stages: list[Stage] | None = None
+        self._seen: set[str] = set()
         self._schedule = Schedule(
             plan.folder, most=plan.sizing.most_fused, workers=plan.workers, token_budget=plan.sizing.token_budget
         )
@@ -111,8 +71,6 @@ class Runner:
         """
         plan = self._plan
         plan.store.sweep()
-        self.state.done = {s.id for s in all_stages(plan) if plan.store.find(s.spec) is not None}
-        self._schedule.group([stage for stage in plan.stages if stage.id not in self.state.done])
         pool: WorkerPool | None = None
         running: dict[Future[dict[str, Outcome]], tuple[Job, float]] = {}
         try:
@@ -151,16 +109,20 @@ class Runner:
         return WorkerPool(workers, threads=plan.config.numeric.threads, study=plan.folder, n_gpus=n_gpus)
 
     def _known(self) -> list[Stage]:
-        """Return all stages known now; the list is made again after every stage that ended."""
+        """Return all stages known now; the list is made again after every job that ended."""
         if self._stages is None:
-            self._stages = all_stages(self._plan)
+            self._stages = self._plan.explorer.known(failed=self.state.failed).stages
+            new = [stage for stage in self._stages if stage.id not in self._seen]
+            self._seen |= {stage.id for stage in new}
+            self.state.done |= {stage.id for stage in new if self._plan.store.find(stage.spec) is not None}
+            self._schedule.group([stage for stage in new if stage.id not in self.state.done])
         return self._stages
 
     def _ready(self, stages: Sequence[Stage], running: Sequence[Job]) -> list[Job]:
         """Return what can start now, longest first; a stage behind a failed one fails with it."""
         state = self.state
         busy = {stage.id for job in running for stage in job.stages}
-        ready = []
+        ready, waiting = list[Stage](), set[str]()
         for stage in stages:
             if stage.id in state.done or stage.id in busy or stage.id in state.failed:
                 continue
@@ -168,12 +130,14 @@ class Runner:
                 self._fail(stage, f"needs a stage that failed: {state.failed[behind[0]]}")
             elif all(need in state.done for need in stage.needs):
                 ready.append(stage)
-        jobs = self._schedule.jobs(ready)
+            else:
+                waiting.add(stage.id)
+        jobs = self._schedule.jobs(ready, waiting)
         if suspects := [job for job in jobs if job.stages[0].id in self._suspects]:
             return [] if running else suspects[:1]
         # Stages that others wait for go first; then the longest.
-        kinds = {"sft": 0, "reference": 1}
-        return sorted(jobs, key=lambda job: (kinds.get(job.stages[0].kind, 2), -self._planned_s(job)))
+        kinds = {"sft": 0, "reference": 1, "leg": 2}
+        return sorted(jobs, key=lambda job: (kinds.get(job.stages[0].kind, 3), -self._planned_s(job)))
 
     def _planned_s(self, job: Job) -> float:
         return sum(map(self._plan.seconds, job.stages))

@@ -5,7 +5,7 @@ numbers; what ran out of memory once is not tried at that size again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +34,35 @@ class Schedule:
     def group(self, missing: Sequence[Stage]) -> None:
         """Put the cells that are to be trained and are in no group yet into groups.
 
-        Cells of one start point are dealt out, longest first, to as many groups as keep every worker busy.
+        Cells that can train together are dealt out, longest first, to as many groups as keep every worker busy.
         """
         placed = {stage for group in self._groups for stage in group}
-        alike: dict[object, list[Stage]] = {}
+        alike: dict[str, list[Stage]] = {}
         for stage in missing:
-            if stage.kind == "train" and stage.fusable and stage.id not in placed:
-                alike.setdefault(stage.needs, []).append(stage)
+            if stage.together and stage.id not in placed:
+                alike.setdefault(stage.together, []).append(stage)
         for stages in alike.values():
             ordered = sorted(stages, key=lambda s: -s.work.train_tokens)
-            n = -(-len(ordered) // self._most)
-            n = min(len(ordered), -(-n // self._workers) * self._workers)
+            n = groups_of(len(ordered), most=self._most, workers=self._workers)
             self._groups += [[stage.id for stage in ordered[i::n]] for i in range(n)]
-        self._write()
+        if alike or not self._path.exists():
+            self._write()
 
-    def jobs(self, ready: Sequence[Stage]) -> list[Job]:
-        """Return the jobs of stages that can start now, in the order of their first stages."""
+    def jobs(self, ready: Sequence[Stage], waiting: Collection[str]) -> list[Job]:
+        """Return the jobs that can start now, in the order of their first stages.
+
+        Args:
+            ready: stages that can start.
+            waiting: ids of stages that cannot yet; their groups wait for them.
+        """
         by_id = {stage.id: stage for stage in ready}
         member_of = {stage: group for group in self._groups for stage in group}
         jobs = []
         while by_id:
             group = member_of.get(next(iter(by_id)), [next(iter(by_id))])
             stages = tuple(by_id.pop(stage) for stage in group if stage in by_id)
-            jobs.append(Job(stages=stages, size=len(group), halvings=self._halvings.get(stages[0].id, 0)))
+            if not any(stage in waiting for stage in group):
+                jobs.append(Job(stages=stages, size=len(group), halvings=self._halvings.get(stages[0].id, 0)))
         return jobs
 
     def shrink(self, job: Job) -> bool:
@@ -78,6 +84,12 @@ class Schedule:
             self._path,
             {"schema_version": 1, "token_budget": self._budget, "groups": groups, "halvings": self._halvings},
         )
+
+
+def groups_of(n_cells: int, *, most: int, workers: int) -> int:
+    """Return how many groups to deal cells out to: no more than `most` in one, and a group for every worker."""
+    n = -(-n_cells // most)
+    return min(n_cells, -(-n // workers) * workers)
 
 
 def recorded_budget(study: Path) -> int | None:

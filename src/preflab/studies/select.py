@@ -17,22 +17,18 @@ class Candidate:
     value: float | None
 
 
-def select(candidates: Sequence[Candidate]) -> Setting | None:
-    """Return the setting with the best mean over seeds; the first in grid order wins a tie.
+def best_settings(candidates: Sequence[Candidate], n: int) -> list[Setting]:
+    """Return the `n` settings with the best means over seeds, best first; the first in grid order wins a tie.
 
-    A setting that diverged with any seed is not eligible: a mean over the seeds that survived would flatter it.
-
-    Returns:
-        None when every setting diverged.
+    A setting that diverged with any seed is not eligible: a mean over the seeds that survived would flatter it. So
+    fewer come back where too many diverged.
     """
-    settings = list(dict.fromkeys(c.setting.label for c in candidates))
-    by_label = {c.setting.label: c.setting for c in candidates}
-    best: tuple[float, Setting] | None = None
-    for label in settings:
-        values = [c.value for c in candidates if c.setting.label == label]
-        if any(value is None for value in values):
-            continue
-        mean = float(np.mean([value for value in values if value is not None]))
-        if best is None or mean > best[0]:
-            best = (mean, by_label[label])
-    return best[1] if best else None
+    by_label: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_label.setdefault(candidate.setting.label, []).append(candidate)
+    means = []
+    for same in by_label.values():
+        values = [candidate.value for candidate in same if candidate.value is not None]
+        if len(values) == len(same):
+            means.append((float(np.mean(values)), same[0].setting))
+    return [setting for _, setting in sorted(means, key=lambda entry: -entry[0])[:n]]

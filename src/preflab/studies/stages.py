@@ -7,7 +7,7 @@ from typing import Any
 from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
 
-VERSIONS: Mapping[str, int] = {"sft": 2, "reference": 1, "train": 3, "validate": 1, "evaluate": 1}
+VERSIONS: Mapping[str, int] = {"sft": 2, "reference": 1, "leg": 1, "train": 3, "validate": 1, "evaluate": 1}
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
 
 
@@ -43,8 +43,9 @@ class Stage:
         sft_seed: seed of the SFT behind the start point `sft`.
         sft: spec of that SFT.
         method: what a worker finds the cell's method by.
-        fusable: whether it may train beside other cells of its start point.
+        together: what cells must have in common to train in one forward; empty for a stage that runs alone.
         train: spec of the training stage whose cell is validated or evaluated.
+        after: spec of the leg that training continues from.
     """
 
     label: str
@@ -57,11 +58,15 @@ class Stage:
     sft: StageSpec | None = None
     train: StageSpec | None = None
     method: str = ""
-    fusable: bool = False
+    together: str = ""
+    after: StageSpec | None = None
 
     @property
     def kind(self) -> str:
-        """What it does: `sft`, `reference`, `train`, `validate` or `evaluate`."""
+        """What it does: `sft`, `reference`, `leg`, `train`, `validate` or `evaluate`.
+
+        A leg trains a cell up to a step, where others continue: cells of larger sizes, or the settings that are ahead.
+        """
         return self.spec.stage
 
     @property

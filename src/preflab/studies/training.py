@@ -1,5 +1,6 @@
 """What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def train_stages(
     """Train cells of one start point beside each other; each leaves its artefact as soon as it ends.
 
     Args:
-        job: stages of kind `train` with one start point and one shape of adapters, or one of kind `sft`.
+        job: stages of kind `train` or `leg` with one start point and one shape of adapters, or one of kind `sft`.
         bench: what they work with.
         report: told about steps.
         should_stop: asked between steps.
@@ -89,19 +90,21 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
     data, first = bench.artefact(), job.stages[0]
     monitor = read_split(data, "validation", first.spec.params["monitor_rows"]).rows
     if first.kind == "sft":
-        return [_task(first, job, SFT, read_split(data, "sft").rows, monitor)]
+        return [_task(first, job, bench, SFT, read_split(data, "sft").rows, monitor)]
     references = reference_store(bench, weights)
     largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in job.stages)).rows
     tasks = []
     for stage in job.stages:
         method, rows = method_from(stage.method), largest[: stage.spec.params["blocks"][-1]]
-        task = _task(stage, job, method, rows, monitor)
+        task = _task(stage, job, bench, method, rows, monitor)
         known = known_tokens(job, bench, references, rows, stored_roles(method))
         tasks.append(replace(task, references=known, live_reference=_live_reference(method, policy, bench, weights)))
     return tasks
 
 
-def _task(stage: Stage, job: Job, method: Method, rows: Sequence[TokenRow], monitor: Sequence[TokenRow]) -> Task:
+def _task(
+    stage: Stage, job: Job, bench: Bench, method: Method, rows: Sequence[TokenRow], monitor: Sequence[TokenRow]
+) -> Task:
     params = stage.spec.params
     return Task(
         method=method,
@@ -112,6 +115,8 @@ def _task(stage: Stage, job: Job, method: Method, rows: Sequence[TokenRow], moni
         seed=params["seed"],
         monitor=monitor,
         settings=TrainSettings(**params["settings"], token_budget=job.budget),
+        until=params.get("until"),
+        origin=None if stage.after is None else bench.store.get(stage.after).path,
     )
 
 
@@ -126,7 +131,7 @@ def _live_reference(method: Method, policy: Policy, bench: Bench, weights: Path)
 def _commit(
     stage: Stage, bench: Bench, policy: Policy, cell: int, progress: Progress, mark: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Commit what a cell left; one that diverged leaves its step and cause, and no weights."""
+    """Commit what a cell left: one that diverged its step and cause, and no weights; a leg its checkpoint too."""
     info: dict[str, Any] = {}
     with bench.store.write(stage.spec, info) as folder:
         write_table(folder / "log.parquet", progress.log)
@@ -138,6 +143,9 @@ def _commit(
             raise RunError(f"SFT diverged at step {progress.step}: {progress.diverged}; lower sft.learning_rate.")
         else:
             info |= {"status": "diverged", "step": progress.step, "cause": progress.diverged}
+        if stage.kind == "leg":
+            ignore = shutil.ignore_patterns(".tmp-*")
+            shutil.copytree(bench.store.work(stage.spec), folder, ignore=ignore, dirs_exist_ok=True)
         info |= {
             "n_steps": len(progress.log),
             "tokens": sum(record["n_tokens"] for record in progress.log),

@@ -18,7 +18,7 @@ from preflab.models.policies import Policy
 from preflab.scoring.flat import fill
 from preflab.train import checkpoints
 from preflab.train.lockstep import Forward, Run
-from preflab.train.optimize import adamw, clip, learning_rate
+from preflab.train.optimize import adamw, clip, decay_start, learning_rate
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, n_steps
 from preflab.train.step import MEASURES, BatchResult, Given, References, gradient
@@ -47,6 +47,8 @@ class Task:
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
         monitor: fixed validation rows whose log-probs are followed.
         settings: the rest.
+        until: the step to stop at, with a checkpoint that other runs continue from; None goes on to the end.
+        origin: folder of the checkpoint to begin with, of a run that did the same steps; None starts at step 0.
     """
 
     method: Method
@@ -58,6 +60,8 @@ class Task:
     seed: int
     monitor: Sequence[TokenRow]
     settings: TrainSettings
+    until: int | None = None
+    origin: Path | None = None
 
 
 class _Unread(NamedTuple):
@@ -86,24 +90,31 @@ class CellRun:
     parameters: dict[str, nn.Parameter] = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     progress: checkpoints.Progress = field(init=False)
+    _monitored: frozenset[int] = field(init=False)
     _unread: list[_Unread] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Continue from the newest checkpoint, or start."""
         self.parameters = self.policy.parameters(self.cell)
         self.optimizer = adamw(list(self.parameters.values()), self.task.settings)
-        self.progress = checkpoints.restore(self.folder, self.parameters, self.optimizer, self._moving())
+        folders = [self.folder] if self.task.origin is None else [self.folder, self.task.origin]
+        self.progress = checkpoints.restore(folders, self.parameters, self.optimizer, self._moving())
+        self._monitored = monitor_steps(self.task.blocks, self.task.settings)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        settings = self.task.settings
-        return n_steps(self.task.blocks[-1], batch_size=settings.batch_size, epochs=settings.epochs)
+        return _steps(self.task.blocks[-1], self.task.settings)
+
+    @property
+    def last(self) -> int:
+        """The step that this run goes to."""
+        return self.steps if self.task.until is None else self.task.until
 
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do."""
-        return self.progress.diverged is not None or self.progress.step >= self.steps
+        return self.progress.diverged is not None or self.progress.step >= self.last
 
     def advance(self) -> Run[None]:
         """Do one optimizer step, and score the monitor rows where they are due.
@@ -141,8 +152,9 @@ class CellRun:
         yield from self._step(progress.step)
         progress.step += 1
         self._move_reference()
-        due = progress.step in monitor_steps(self.steps, self.task.settings.monitor_points)
-        if due or not self._unread[-1].measures.is_cuda or len(self._unread) >= _MOST_UNREAD:
+        due = progress.step in self._monitored
+        full = len(self._unread) >= _MOST_UNREAD
+        if due or full or progress.step == self.last or not self._unread[-1].measures.is_cuda:
             self.read()
         if due and progress.diverged is None:
             progress.monitor += yield from self._monitor()
@@ -167,7 +179,7 @@ class CellRun:
             if parameter.grad is not None:
                 parameter.grad /= result.n_examples
         norm = clip(parameters, settings.max_grad_norm)
-        rate = learning_rate(step, self.steps, settings)
+        rate = learning_rate(step, self.steps, settings, smallest=_steps(task.blocks[0], settings))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -210,9 +222,28 @@ class CellRun:
                 self.policy.mix_into(task.live_reference, self.cell, share)
 
 
-def monitor_steps(steps: int, points: int) -> frozenset[int]:
-    """Return the steps after which the validation rows are scored: evenly spaced, with the first and the last."""
+def monitor_steps(blocks: Sequence[int], settings: TrainSettings) -> frozenset[int]:
+    """Return the steps after which the validation rows are scored: evenly spaced, with the first and the last.
+
+    With `wsd` a run passes through those of the smaller sizes until their decay, because it shares these steps.
+    """
+    if settings.schedule != "wsd":
+        return _evenly(_steps(blocks[-1], settings), settings.monitor_points)
+    found, shared = frozenset[int](), -1
+    for size in blocks:
+        steps = _steps(size, settings)
+        last = steps if size == blocks[-1] else decay_start(steps, settings.decay_frac)
+        found |= {step for step in _evenly(steps, settings.monitor_points) if shared < step <= last}
+        shared = last
+    return found
+
+
+def _evenly(steps: int, points: int) -> frozenset[int]:
     return frozenset(round(i * steps / max(1, points - 1)) for i in range(points)) | {steps}
+
+
+def _steps(size: int, settings: TrainSettings) -> int:
+    return n_steps(size, batch_size=settings.batch_size, epochs=settings.epochs)
 
 
 def _not_finite(measures: Mapping[str, float]) -> str:

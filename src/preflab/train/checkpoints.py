@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,13 @@ def save(
 
 
 def restore(
-    folder: Path,
+    folders: Sequence[Path],
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     moving: nn.Module | None = None,
 ) -> Progress:
-    """Load the newest whole checkpoint into what it was saved from; without one, start at step 0."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0."""
+    for path in (path for folder in folders for path in sorted(folder.glob("step-*"), reverse=True)):
         try:
             verify(path)
         except StoreError:

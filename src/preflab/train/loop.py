@@ -40,7 +40,8 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
     """Train the cells of a policy side by side, one optimizer step of each in turn; return how each ended.
 
     Dropout is off throughout: the model stays in evaluation mode, for every method alike. A cell whose loss, gradient
-    or log-prob is not finite ends with `diverged` set and everything up to there in its log; the others go on.
+    or log-prob is not finite ends with `diverged` set and everything up to there in its log; the others go on. A cell
+    that is to stop before its end leaves a checkpoint in its folder.
 
     Args:
         policy: the weights, trained in place.
@@ -53,10 +54,12 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
     """
     runs = [CellRun(policy, cell, task, folder) for cell, (task, folder) in enumerate(zip(tasks, folders, strict=True))]
     results: dict[int, Ended] = {}
-    total = sum(run.steps for run in runs)
+    total = sum(run.last for run in runs)
 
     def end(cell: int, how: Ended) -> None:
         results[cell] = how
+        if isinstance(how, Progress) and runs[cell].task.until is not None:
+            runs[cell].save()
         hooks.ended(cell, how)
 
     for cell, run in enumerate(runs):

@@ -21,9 +21,25 @@ def adamw(parameters: Sequence[nn.Parameter], settings: TrainSettings) -> torch.
     )
 
 
-def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step counted from 0: linear warm-up, then the schedule down to zero."""
-    warmup = math.ceil(settings.warmup_frac * steps)
+def decay_start(steps: int, decay_frac: float | None) -> int:
+    """Return the first step of the decay of `wsd`; up to there a run does not depend on how long it will be."""
+    assert decay_frac is not None
+    return steps - math.ceil(decay_frac * steps)
+
+
+def learning_rate(step: int, steps: int, settings: TrainSettings, *, smallest: int) -> float:
+    """Return the learning rate of a step counted from 0: linear warm-up, then the schedule down to zero.
+
+    `wsd` (warm-up, stable, decay) falls as 1 - sqrt(share of the decay that is over): Haegele et al., Scaling Laws and
+    Compute-Optimal Training Beyond Fixed Training Durations, NeurIPS 2024, section 3.
+
+    Args:
+        step: counted from 0.
+        steps: of the whole run.
+        settings: peak and shape.
+        smallest: steps of the run on the smallest of the nested sizes, whose warm-up all sizes share with `wsd`.
+    """
+    warmup = math.ceil(settings.warmup_frac * (smallest if settings.schedule == "wsd" else steps))
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -34,6 +50,9 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
             return settings.learning_rate * (1 - done)
         case "cosine":
             return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        case "wsd":
+            start = decay_start(steps, settings.decay_frac)
+            return settings.learning_rate * (1 - math.sqrt(max(0, step - start) / (steps - start)))
 
 
 def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:

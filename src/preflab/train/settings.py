@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Schedule = Literal["cosine", "linear", "constant"]
+Schedule = Literal["cosine", "linear", "constant", "wsd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +14,9 @@ class TrainSettings:
         epochs: passes over the rows.
         batch_size: rows (pairs) per optimizer step; accumulation never changes it.
         learning_rate: peak learning rate of AdamW.
-        schedule: after warm-up: cosine or linear to zero, or constant.
-        warmup_frac: share of the steps with linearly rising learning rate, [0, 1).
+        schedule: after warm-up: cosine or linear to zero, constant, or `wsd`: constant with a decay to zero at the end.
+        warmup_frac: share of the steps with linearly rising learning rate, [0, 1); with `wsd` of the smallest size.
+        decay_frac: share of the steps in which `wsd` decays, (0, 1); None with other schedules.
         weight_decay: decoupled decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
         adam_beta1: decay of the first moment.
         adam_beta2: decay of the second moment.
@@ -30,6 +31,7 @@ class TrainSettings:
     learning_rate: float
     schedule: Schedule
     warmup_frac: float
+    decay_frac: float | None
     weight_decay: float
     adam_beta1: float
     adam_beta2: float
