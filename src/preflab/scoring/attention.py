@@ -10,6 +10,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from preflab.core.errors import RunError
 from preflab.scoring.segments import Block, Segments
+from preflab.scoring.varlen import attend, takes_varlen
 
 NAME = "preflab_flat"
 
@@ -52,6 +53,10 @@ def flat_attention(
     if s_aux is not None or kwargs.get("position_bias") is not None:
         raise RunError(f"{type(module).__name__}: attention sinks and position biases are not supported yet.")
     segments.n_calls += 1
+    if softcap is None and takes_varlen(query, key):
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        ragged = segments.ragged(query.device)
+        return attend(q, k, v, ragged, scaling=scaling, window=sliding_window)[None], None
     folded = segments.folded(sliding_window, query.device)
 
     def padded(x: Tensor, index: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:

@@ -105,13 +105,13 @@ class Segments:
         longest = max(span.n_prompt + span.n for span in self.spans)
         window = None if window is None or window >= longest else window
         if window not in self._folded:
-            self._folded[window] = _fold(list(self._segments()), window, device)
+            self._folded[window] = _fold(list(self), window, device)
         return self._folded[window]
 
     def ragged(self, device: torch.device) -> Ragged:
         """Return the segments for a kernel of variable lengths."""
         if self._ragged is None:
-            segments = list(self._segments())
+            segments = list(self)
             n_queries, n_keys = [len(s.queries) for s in segments], [len(s.keys) for s in segments]
             self._ragged = Ragged(
                 keys=torch.from_numpy(np.concatenate([s.keys for s in segments])).to(device),
@@ -122,7 +122,7 @@ class Segments:
             )
         return self._ragged
 
-    def _segments(self) -> Iterator[Segment]:
+    def __iter__(self) -> Iterator[Segment]:
         """Yield the segments; their queries, one after another, are the flat tokens in their order."""
         previous = -1
         for span in self.spans:
