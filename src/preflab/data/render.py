@@ -12,6 +12,7 @@ Templates:
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import Message, Prompt
@@ -21,6 +22,9 @@ TEMPLATES: Final = ("auto", "chat", "plain", "none")
 
 _DATE: Final = "26 Jul 2024"
 """Some templates (Llama 3.2) write today's date into the prompt; a fixed one keeps tokens equal from day to day."""
+
+
+_RENDERED: Final = WeakKeyDictionary[Any, dict[tuple[Template, str], dict[Prompt, tuple[str, str | None]]]]()
 
 
 class Refused(DataError):
@@ -91,18 +95,32 @@ def render_prompts(
 ) -> tuple[dict[Prompt, str], dict[Prompt, str]]:
     """Return the text of every distinct prompt, and what the chat template says of those that it refuses.
 
-    A prompt counts as refused too when the template accepts it but not the assistant turn after it.
+    A prompt counts as refused too when the template accepts it but not the assistant turn after it. Data is checked
+    and then tokenised, so the texts are remembered with the tokenizer.
     """
-    texts, refused = {}, {}
+    known = _RENDERED.setdefault(tokenizer, {}).setdefault((template, str(tokenizer.chat_template)), {})
+    texts: dict[Prompt, str] = {}
+    refused: dict[Prompt, str] = {}
     for prompt in dict.fromkeys(prompts):
-        try:
-            texts[prompt] = render_prompt(prompt, tokenizer, template)
-            if resolve(prompt, tokenizer, template) == "chat":
-                render_response(prompt, texts[prompt], "Yes.", tokenizer, template)
-        except Refused as error:
-            texts.pop(prompt, None)
-            refused[prompt] = str(error)
+        if prompt not in known:
+            known[prompt] = _try_to_render(prompt, tokenizer, template)
+        text, refusal = known[prompt]
+        if refusal is None:
+            texts[prompt] = text
+        else:
+            refused[prompt] = refusal
     return texts, refused
+
+
+def _try_to_render(prompt: Prompt, tokenizer: Any, template: Template) -> tuple[str, str | None]:
+    """Return the text of a prompt, and why the template refuses it or an answer to it."""
+    try:
+        text = render_prompt(prompt, tokenizer, template)
+        if resolve(prompt, tokenizer, template) == "chat":
+            render_response(prompt, text, "Yes.", tokenizer, template)
+    except Refused as error:
+        return "", str(error)
+    return text, None
 
 
 def template_digest(tokenizer: Any, template: Template) -> str:

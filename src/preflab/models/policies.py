@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from preflab.core.seeds import derive
 from preflab.models.load import trainable
-from preflab.models.stacked import Rows, StackedLinear
+from preflab.models.stacked import Part, Rows, StackedLinear
 
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -201,7 +201,7 @@ class LoraStack:
     @contextlib.contextmanager
     def alone(self, cell: int) -> Iterator[None]:
         """Say that every token belongs to one cell."""
-        before, self._rows.parts = self._rows.parts, ((cell, slice(None)),)
+        before, self._rows.parts = self._rows.parts, (Part(slice(cell, cell + 1), slice(None)),)
         try:
             yield
         finally:

@@ -2,23 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class Part(NamedTuple):
+    """Cells that follow each other with equally many tokens: one batched product serves them."""
+
+    cells: slice
+    tokens: slice
+
+
 @dataclass(slots=True)
 class Rows:
-    """Whose tokens the current forward holds: each cell and where its tokens lie; empty: no adapter applies."""
+    """Whose tokens the current forward holds; without parts no adapter applies."""
 
-    parts: tuple[tuple[int, slice], ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def hold(self, tokens: Mapping[int, int]) -> None:
         """Note that the tokens of one cell follow those of another: cell to how many."""
-        ends = pairwise(accumulate(tokens.values(), initial=0))
-        self.parts = tuple((cell, slice(start, stop)) for cell, (start, stop) in zip(tokens, ends, strict=True))
+        parts, start = list[Part](), 0
+        for _, run in groupby(enumerate(tokens.items()), key=lambda entry: (entry[1][0] - entry[0], entry[1][1])):
+            cells = [(cell, n) for _, (cell, n) in run]
+            (first, each), stop = cells[0], start + sum(n for _, n in cells)
+            if each:
+                parts.append(Part(slice(first, first + len(cells)), slice(start, stop)))
+            start = stop
+        self.parts = tuple(parts)
 
 
 class StackedLinear(nn.Module):
@@ -57,15 +70,7 @@ class _AddLora(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        y: Tensor,
-        x: Tensor,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        parts: Sequence[tuple[int, slice]],
-    ) -> Tensor:
+    def forward(ctx: Any, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float, parts: Sequence[Part]) -> Tensor:
         ctx.scale, ctx.parts, ctx.gradients = scale, parts, (a.grad, b.grad)
         a, b = a.to(x.dtype), b.to(x.dtype)
         inner = x.new_empty(len(x), a.shape[1])
@@ -73,25 +78,32 @@ class _AddLora(torch.autograd.Function):
             y = y.clone()
         else:
             ctx.mark_dirty(y)
-        for cell, part in parts:
-            torch.mm(x[part], a[cell].T, out=inner[part])
-        inner *= scale
-        for cell, part in parts:
-            y[part].addmm_(inner[part], b[cell].T)
+        for cells, part in parts:
+            n = cells.stop - cells.start
+            own = _by_cell(inner[part], n)
+            torch.bmm(_by_cell(x[part], n), a[cells].mT, out=own)
+            own *= scale
+            _by_cell(y[part], n).baddbmm_(own, b[cells].mT)
         ctx.save_for_backward(x, inner, a, b)
         return y
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        (slope,) = slopes
+        slope = slopes[0].contiguous()
         x, inner, a, b = ctx.saved_tensors
         a_grad, b_grad = ctx.gradients
-        x_grad, through = torch.empty_like(x), torch.empty_like(inner)
-        for cell, part in ctx.parts:
-            torch.mm(slope[part], b[cell], out=through[part])
-            b_grad[cell] += slope[part].T @ inner[part]
-        through *= ctx.scale
-        for cell, part in ctx.parts:
-            torch.mm(through[part], a[cell], out=x_grad[part])
-            a_grad[cell] += through[part].T @ x[part]
+        x_grad = torch.empty_like(x)
+        for cells, part in ctx.parts:
+            n = cells.stop - cells.start
+            own = _by_cell(slope[part], n)
+            b_grad[cells] += own.mT @ _by_cell(inner[part], n)
+            through = own @ b[cells]
+            through *= ctx.scale
+            a_grad[cells] += through.mT @ _by_cell(x[part], n)
+            torch.bmm(through, a[cells], out=_by_cell(x_grad[part], n))
         return slope, x_grad, None, None, None, None
+
+
+def _by_cell(x: Tensor, n: int) -> Tensor:
+    """Return `[cell, token, ...]` of the tokens of `n` cells, one after another."""
+    return x.view(n, -1, x.shape[-1])

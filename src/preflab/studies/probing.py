@@ -22,7 +22,7 @@ from preflab.train.step import Given, gradient
 _ROLES = ("chosen", "rejected")
 _TOKENS = 1024
 _NEW_TOKENS = 8
-_ENOUGH_S = 0.5
+_ENOUGH_S = 0.25
 
 
 def probe_costs(probe: Probe) -> Costs:
