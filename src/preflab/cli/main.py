@@ -1,5 +1,6 @@
 """The command `preflab`: which commands there are, and how an error becomes one line and an exit code."""
 
+import atexit
 import inspect
 import os
 import re
@@ -137,7 +138,11 @@ def _fail(text: str, exit_code: int, verbose: bool) -> int:
 
 def main() -> None:
     """Entry point of the `preflab` command."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stderr.flush()
+    # Python would take thousands of imported modules apart, for a second or two after everything is done.
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 if __name__ == "__main__":

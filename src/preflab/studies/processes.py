@@ -4,13 +4,11 @@ import multiprocessing
 import multiprocessing.forkserver
 from typing import Any
 
-_PRELOADED = ["preflab.studies.training", "preflab.studies.work", "preflab.studies.probing"]
-
 
 def clean_context() -> Any:
     """Return how workers start: forked from a clean server that has imported the libraries and done nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(["preflab.studies.served"])
     return context
 
 
