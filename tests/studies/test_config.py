@@ -4,7 +4,7 @@ from preflab.core.errors import ConfigError
 from preflab.studies.cells import blocks, expand, resolve_methods, resolve_sizes
 from preflab.studies.config import decode, dump, load_study, study_folder
 from preflab.studies.notes import fairness_notes
-from preflab.studies.select import Candidate, select
+from preflab.studies.select import Candidate, best_settings
 from preflab.studies.templates import single_cell, template_path, write_template
 
 MINIMAL = {"study": "s", "models": {"base": "m"}, "methods": {"dpo": {}}, "data": {"train": "d.jsonl"}}
@@ -179,18 +179,24 @@ def candidates(**values):
 
 def test_selection_takes_the_best_mean_over_seeds():
     found, settings = candidates(a=(0.5, 0.5), b=(0.9, 0.2), c=(0.6, 0.6))
-    assert select(found) == settings[2]
+    assert best_settings(found, 1) == [settings[2]]
+
+
+def test_the_best_come_first_and_those_that_diverged_never():
+    found, settings = candidates(a=(0.5, 0.5), b=(0.9, 0.2), c=(0.6, 0.6), d=(1, None))
+    assert best_settings(found, 2) == [settings[2], settings[1]]
+    assert best_settings(found, 9) == [settings[2], settings[1], settings[0]]
 
 
 def test_a_tie_goes_to_the_first_in_grid_order():
     found, settings = candidates(a=(0.5, 0.5), b=(0.5, 0.5), c=(0.1, 0.1))
-    assert select(found) == settings[0]
+    assert best_settings(found, 1) == [settings[0]]
 
 
 def test_a_setting_that_diverged_once_is_not_eligible():
     found, settings = candidates(a=(0.5, 0.5), b=(0.9, None), c=(0.4, 0.4))
-    assert select(found) == settings[0]
-    assert select(candidates(a=(None, 1), b=(1, None), c=(None, None))[0]) is None
+    assert best_settings(found, 1) == [settings[0]]
+    assert best_settings(candidates(a=(None, 1), b=(1, None), c=(None, None))[0], 1) == []
 
 
 def test_the_study_files_of_the_package_decode(tmp_path):
