@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(job: Job) -> Result:
     torch.set_num_threads(job.threads)
     keep_memory()
     quiet()
-    job.options.setdefault("token_budget", planned_budget(job))
+    job = replace(job, options={"token_budget": planned_budget(job), **job.options})
     began = time.perf_counter()
     model = load_model(Path(job.model), dtype=job.dtype, device=job.device)
     prove(model)
@@ -101,6 +102,7 @@ def train_settings(job: Job) -> TrainSettings:
         learning_rate=job.learning_rate,
         schedule="linear",
         warmup_frac=0.0,
+        decay_frac=None,
         weight_decay=0.0,
         adam_beta1=0.9,
         adam_beta2=0.999,

@@ -73,7 +73,7 @@ def train(start: Any, tokenizer: Any, rows: list[dict[str, Any]], spec: str, epo
 
             def get(leaf: Leaf, picked: Any = picked) -> Logps:
                 batch = [roles[leaf.role][i] for i in picked]
-                if leaf.side == "policy":
+                if leaf.quantity == "policy":
                     return logps(model, batch)
                 with torch.no_grad():
                     return logps(start, batch)

@@ -148,6 +148,7 @@ def test_what_runs_out_of_memory_begins_again_with_half_the_budget(world, whole,
     found = {info["method"]: info for info in infos(tmp_path)}
     assert all(info["status"] == "done" for info in found.values())
     assert found["unlucky"].get("halvings", 0) == halvings
+    assert found["unlucky"].get("recomputed", 0) == (halvings == 2)
     assert found["tr_dpo"].get("halvings", 0) == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert ("out of memory" in events) == bool(halvings)

@@ -56,6 +56,7 @@ def print_plan(document: dict[str, Any], console: Console | None = None) -> None
     console.print(
         f"each worker: {document['token_budget']:,} tokens in a forward and backward{side_by_side}, "
         f"about {document['worker_bytes'] / 2**30:.1f} GiB"
+        + (", layers computed again in the backward pass" if document["recompute"] else "")
     )
     console.print(f"{cells}; about {left} left with {_count(workers, 'worker')}, in {document['folder']}")
     for note in document["notes"]:

@@ -47,14 +47,14 @@ class StackedLinear(nn.Module):
 
     def __init__(self, base_layer: nn.Module, a: Tensor, b: Tensor, scale: float, rows: Rows) -> None:
         super().__init__()
-        self.base_layer, self.a, self.b, self.scale, self._rows = base_layer, a, b, scale, rows
+        self.base_layer, self.a, self.b, self.scale, self.rows = base_layer, a, b, scale, rows
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[..., out]` for `[..., in]`; the leading axes hold the tokens of one cell after another."""
-        if not self._rows.parts:
+        if not self.rows.parts:
             return self.base_layer(x)
         flat = x.reshape(-1, x.shape[-1])
-        out: Tensor = _AddLora.apply(self.base_layer(flat), flat, self.a, self.b, self.scale, self._rows.parts)
+        out: Tensor = _AddLora.apply(self.base_layer(flat), flat, self.a, self.b, self.scale, self.rows.parts)
         return out.view(*x.shape[:-1], -1)
 
     def delta(self, cell: int) -> Tensor:

@@ -67,9 +67,13 @@ class Costs:
         budget = 1024
         while budget < wanted and budget < _LARGEST_BUDGET:
             budget *= 4
-        while budget > SMALLEST_BUDGET and self.memory(budget) > _MEMORY_SHARE * available:
+        while budget > SMALLEST_BUDGET and not self.fits(budget, available):
             budget //= 2
         return budget
+
+    def fits(self, tokens: int, available: float) -> bool:
+        """Return whether so many tokens fit between a forward and its backward."""
+        return self.memory(tokens) <= _MEMORY_SHARE * available
 
     def cells_that_fit(self, available: float, tokens: int) -> int:
         """Return how many cells may train side by side at a token budget."""

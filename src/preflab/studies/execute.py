@@ -118,6 +118,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "token_budget": plan.sizing.token_budget,
         "most_fused": plan.sizing.most_fused,
         "worker_bytes": round(plan.sizing.memory),
+        "recompute": plan.sizing.recompute,
         "stages": stages,
         "undecided": dict(Counter(stage["kind"] for stage in undecided)),
         "seconds_left": round(left / plan.workers, 1),

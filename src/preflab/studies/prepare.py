@@ -18,13 +18,14 @@ from preflab.data.problems import counts
 from preflab.data.prompts import prompt_text
 from preflab.data.tokens import TokenSettings, add_mismatched, tokenize
 from preflab.models.load import tokenizer_digest
+from preflab.scoring.flat import n_tokens
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.cells import resolve_sizes
 from preflab.studies.config import StudyConfig
 from preflab.studies.names import source_digest
 from preflab.studies.splits import make_splits, sources
 
-_VERSION = 5
+_VERSION = 6
 _ROLES = (*RANKED, "gold", "mismatched")
 
 
@@ -62,7 +63,19 @@ def prepare(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, store: Stor
         "kind": splits.datasets["train"].kind,
         "n_rows": {name: len(dataset.examples) for name, dataset in splits.datasets.items()},
         "excluded": counts(splits.excluded),
-    } | {key: {} for key in ("splits", "n_prompts", "truncated", "unstable_template", "digest", "mean_tokens", "given")}
+    } | {
+        key: {}
+        for key in (
+            "splits",
+            "n_prompts",
+            "truncated",
+            "unstable_template",
+            "digest",
+            "mean_tokens",
+            "longest",
+            "given",
+        )
+    }
     with store.write(spec, info) as folder:
         for name, examples in splits.examples.items():
             tokens = tokenize(examples, tokenizer, settings)
@@ -77,6 +90,7 @@ def prepare(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, store: Stor
             info["unstable_template"][name] = tokens.bare
             info["digest"][name] = split_digest(split)
             info["mean_tokens"][name] = _mean_tokens(rows)
+            info["longest"][name] = max(n_tokens(row, tuple(row.responses)) for row in rows)
             info["given"][name] = _given(rows)
         lines = [{"file": p.file, "row": p.row, "code": p.code, "text": p.text} for p in splits.excluded]
         (folder / "excluded.jsonl").write_text(

@@ -57,7 +57,11 @@ class Runner:
         self._stages: list[Stage] | None = None
         self._seen: set[str] = set()
         self._schedule = Schedule(
-            plan.folder, most=plan.sizing.most_fused, workers=plan.workers, token_budget=plan.sizing.token_budget
+            plan.folder,
+            most=plan.sizing.most_fused,
+            workers=plan.workers,
+            token_budget=plan.sizing.token_budget,
+            recompute=plan.sizing.recompute,
         )
         self._suspects: set[str] = set()
         self._pace = 1.0

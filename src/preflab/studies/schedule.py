@@ -23,10 +23,12 @@ class Schedule:
         most: cells that may train together.
         workers: processes that will run jobs.
         token_budget: flat tokens per forward and backward of a worker.
+        recompute: whether jobs compute layers again in the backward pass.
     """
 
-    def __init__(self, study: Path, *, most: int, workers: int, token_budget: int) -> None:
+    def __init__(self, study: Path, *, most: int, workers: int, token_budget: int, recompute: bool) -> None:
         self._path, self._most, self._workers, self._budget = study / _FILE, most, workers, token_budget
+        self._recompute = recompute
         known = _read(study)
         self._groups: list[list[str]] = known.get("groups", [])
         self._halvings: dict[str, int] = known.get("halvings", {})
@@ -62,13 +64,14 @@ class Schedule:
             group = member_of.get(next(iter(by_id)), [next(iter(by_id))])
             stages = tuple(by_id.pop(stage) for stage in group if stage in by_id)
             if not any(stage in waiting for stage in group):
-                jobs.append(Job(stages=stages, size=len(group), halvings=self._halvings.get(stages[0].id, 0)))
+                halvings = self._halvings.get(stages[0].id, 0)
+                jobs.append(Job(stages=stages, size=len(group), halvings=halvings, recompute=self._recompute))
         return jobs
 
     def shrink(self, job: Job) -> bool:
         """Make a job that ran out of memory smaller; return False where that cannot help."""
         ids = [stage.id for stage in job.stages]
-        if job.budget >= 2 * SMALLEST_BUDGET:
+        if job.budget >= 2 * SMALLEST_BUDGET or not job.recomputes:
             self._halvings |= dict.fromkeys(ids, job.halvings + 1)
         elif len(ids) > 1:
             self._groups = [[stage for stage in group if stage not in ids] for group in self._groups]

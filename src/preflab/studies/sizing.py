@@ -17,6 +17,9 @@ from preflab.studies.config import StudyConfig
 from preflab.studies.schedule import recorded_budget
 from preflab.studies.stages import Stage
 
+_RECOMPUTE_COST = 4 / 3
+"""One more forward beside a forward and a backward of twice its work."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
@@ -28,6 +31,7 @@ class Sizing:
         workers: processes that run jobs.
         most_fused: cells that may train in one forward.
         lora: whether cells train adapters on a start point that stays in memory.
+        recompute: whether the longest row fits only when layers are computed again in the backward pass.
     """
 
     costs: Costs
@@ -35,6 +39,7 @@ class Sizing:
     workers: int
     most_fused: int
     lora: bool
+    recompute: bool
 
     def seconds(self, stage: Stage, beside: int = 1) -> float:
         """Return how long one worker will need for a stage.
@@ -48,7 +53,7 @@ class Sizing:
         return (
             (0.0 if keeps_model else costs.load_s)
             + work.train_passes * costs.pass_s / max(1, beside)
-            + work.train_tokens / costs.train
+            + work.train_tokens * (_RECOMPUTE_COST if self.recompute else 1) / costs.train
             + work.score_tokens / costs.score
             + work.generate_tokens / costs.generate
         )
@@ -79,6 +84,7 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
         workers=workers,
         most_fused=max(1, min(fits, config.run.fuse or fits)),
         lora=config.train.lora is not None,
+        recompute=not costs.fits(max(budget, data.info["longest"]["train"]), available),
     )
 
 

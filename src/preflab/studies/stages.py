@@ -15,6 +15,10 @@ SMALLEST_BUDGET = 64
 """Flat tokens below which halving a token budget frees nothing: single rows are longer."""
 
 
+_HALVINGS_FIRST = 2
+"""Times that a token budget is halved before layers are computed again too: rows may be longer than any budget."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """How much a stage computes, in flat tokens; the plan turns it into seconds."""
@@ -83,11 +87,18 @@ class Job:
         stages: what is left to do.
         size: cells that were grouped, of which some may be done; it decides on the budget of each.
         halvings: how often it ran out of memory.
+        recompute: whether the plan says that the longest row does not fit with all of its activations.
     """
 
     stages: tuple[Stage, ...]
     size: int = 1
     halvings: int = 0
+    recompute: bool = False
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed again in the backward pass: where nothing smaller is left to try."""
+        return self.recompute or self.halvings >= _HALVINGS_FIRST
 
     @property
     def budget(self) -> int:
@@ -102,7 +113,9 @@ class Job:
     def mark(self) -> dict[str, int]:
         """What its artefacts say about how they were computed, where that can change the last digits."""
         fused = {"fused": self.size} if self.size > 1 else {}
-        return {**fused, "token_budget": self.budget, **({"halvings": self.halvings} if self.halvings else {})}
+        halved = {"halvings": self.halvings} if self.halvings else {}
+        recomputed = {"recomputed": 1} if self.recomputes else {}
+        return {**fused, "token_budget": self.budget, **halved, **recomputed}
 
     @property
     def label(self) -> str:

@@ -1,5 +1,6 @@
 """What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from preflab.methods import SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
+from preflab.models.recompute import recomputed
 from preflab.scoring.memory import peak_bytes
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
@@ -71,7 +73,8 @@ def train_stages(
     )
     try:
         tasks = _tasks(job, policy, bench, weights)
-        train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
+        with recomputed(policy.model) if job.recomputes else contextlib.nullcontext():
+            train(policy, tasks, [bench.store.work(stage.spec) for stage in job.stages], hooks)
     finally:
         policy.close()
 
