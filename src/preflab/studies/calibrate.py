@@ -16,9 +16,15 @@ from preflab.studies.config import LoraConfig
 from preflab.studies.processes import clean_context
 from preflab.studies.stages import SMALLEST_BUDGET
 
-_LARGEST_BUDGET = 16384
-_LAUNCH_SHARE = 0.1
-"""Part of a pass that may go into starting operations; beyond it a larger token budget is worth its memory."""
+_BUDGETS = (1024, 4096, 16384)
+"""Far apart, so that the noise of a probe seldom decides between two of them."""
+
+_LAUNCH_SHARE, _CHEAP_LAUNCH_SHARE = 0.25, 0.05
+"""Part of a pass that may go into starting operations, which a larger token budget spares, before that is worth its
+memory; and before it is where the memory is hardly noticed."""
+
+_CHEAP_MEMORY = 0.1
+"""Part of a worker's memory that is hardly noticed."""
 
 _MEMORY_SHARE = 0.8
 """Part of the memory that workers may plan with; the rest is for the system and for what the probe did not see."""
@@ -30,7 +36,8 @@ class Costs:
 
     Args:
         train: flat tokens per second through forward and backward, without what each pass costs on top.
-        pass_s: seconds of a forward, backward and optimizer step whatever their size.
+        launch_s: seconds of a forward and backward whatever their size.
+        optimizer_s: seconds of an optimizer step.
         score: flat tokens per second through a forward.
         generate: new tokens per second, decoding a whole batch after its prompts were read (those count as scored).
         load_s: seconds to load the model.
@@ -41,7 +48,8 @@ class Costs:
     """
 
     train: float
-    pass_s: float
+    launch_s: float
+    optimizer_s: float
     score: float
     generate: float
     load_s: float
@@ -61,12 +69,15 @@ class Costs:
             available: bytes of memory for one worker.
 
         Returns:
-            The smallest power of four at which starting operations hardly counts, as far as memory allows.
+            The smallest of a few at which starting operations hardly counts, as far as memory allows.
         """
-        wanted = self.pass_s * self.train * (1 / _LAUNCH_SHARE - 1)
-        budget = 1024
-        while budget < wanted and budget < _LARGEST_BUDGET:
-            budget *= 4
+        budget = _BUDGETS[0]
+        for larger in _BUDGETS[1:]:
+            cheap = self.memory(larger) <= _CHEAP_MEMORY * available
+            share = self.launch_s / (self.launch_s + budget / self.train)
+            if share <= (_CHEAP_LAUNCH_SHARE if cheap else _LAUNCH_SHARE):
+                break
+            budget = larger
         while budget > SMALLEST_BUDGET and not self.fits(budget, available):
             budget //= 2
         return budget
@@ -103,7 +114,7 @@ class Probe:
 def measure(probe: Probe, cache: Path) -> Costs:
     """Return what this machine takes on this model, probing it for a few seconds when it is not known."""
     key = {
-        "probe": 3,  # raised when a probe measures something else
+        "probe": 4,  # raised when a probe measures something else
         "machine": [platform.processor(), platform.machine(), psutil.cpu_count()],
         "torch": torch.__version__,
         "weights": weights_digest(probe.model),

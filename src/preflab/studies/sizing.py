@@ -52,7 +52,7 @@ class Sizing:
         keeps_model = self.lora and stage.kind in ("leg", "train", "validate", "evaluate")
         return (
             (0.0 if keeps_model else costs.load_s)
-            + work.train_passes * costs.pass_s / max(1, beside)
+            + work.train_passes * (costs.launch_s / max(1, beside) + costs.optimizer_s)
             + work.train_tokens * (_RECOMPUTE_COST if self.recompute else 1) / costs.train
             + work.score_tokens / costs.score
             + work.generate_tokens / costs.generate
