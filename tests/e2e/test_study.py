@@ -159,7 +159,7 @@ def test_running_again_changes_nothing_and_a_grown_grid_costs_only_its_new_cells
 def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the_same_result(world, whole, tmp_path):
     out, _, _ = whole
     stopped, cache = tmp_path / "stopped", tmp_path / "cache"  # the reference stage is stopped and continued too
-    for n, how in ((4, signal.SIGKILL), (16, signal.SIGINT)):
+    for n, how in ((4, signal.SIGKILL), (10, signal.SIGINT)):
         with subprocess.Popen(
             [PREFLAB, "run", world, "--out", stopped],
             stdout=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """The command `preflab`: which commands there are, and how an error becomes one line and an exit code."""
 
 import atexit
+import contextlib
 import inspect
 import os
 import re
@@ -139,7 +140,8 @@ def _fail(text: str, exit_code: int, verbose: bool) -> int:
 def main() -> None:
     """Entry point of the `preflab` command."""
     code = run(sys.argv[1:])
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stderr.flush()
     # Python would take thousands of imported modules apart, for a second or two after everything is done.
     atexit._run_exitfuncs()
     os._exit(code)
