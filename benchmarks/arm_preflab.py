@@ -4,7 +4,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,6 @@ def run(job: Job) -> Result:
     torch.set_num_threads(job.threads)
     keep_memory()
     quiet()
-    job = replace(job, options={"token_budget": planned_budget(job), **job.options})
     began = time.perf_counter()
     model = load_model(Path(job.model), dtype=job.dtype, device=job.device)
     prove(model)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import preflab
 from benchmarks import compare
+from benchmarks.arm_preflab import planned_budget
 from benchmarks.jobs import BenchmarkError, Job, Result, run_arm
 from benchmarks.lengths import Row, from_file, random_ids, summary, synthetic, text_ids, write_rows
 from benchmarks.measure import machine, matmul_rate
@@ -126,7 +127,9 @@ class Bench:
         return self._record("facts", "", {"work": asdict(work), "lengths": lengths, "machine": machine(case.device)})
 
     def ours(self, part: str, job: Job, **options: Any) -> Result:
-        """Run preflab's arm and add the result."""
+        """Run preflab's arm, at the token budget that a study would plan, and add the result."""
+        # Planned here: the probe is a program of its own, and would count as another that disturbs the arm.
+        options = {"token_budget": planned_budget(job), **options}
         return self._run("preflab", Path(sys.executable), part, replace(job, options=options))
 
     def theirs(self, part: str, job: Job, *, tuned: bool, micro_batch: int) -> Result:
