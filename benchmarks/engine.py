@@ -211,7 +211,10 @@ def run(
     if "search" in parts:
         rows = bench.rows[:search_pairs]
         for micro in (m for m in micro_batches if size % m == 0):
-            bench.theirs("search", bench.job(tuned(micro), rows), tuned=True, micro_batch=micro)
+            try:
+                bench.theirs("search", bench.job(tuned(micro), rows), tuned=True, micro_batch=micro)
+            except BenchmarkError as error:  # killed, mostly: too many pairs for the memory
+                say(f"search: {tuned(micro)} did not end: {error}")
     best = best_micro_batch(read(bench.out), bench.case) if "speed" in parts else size
     for _ in range(repeats):
         if {"speed", "ours"} & set(parts):
