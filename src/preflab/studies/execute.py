@@ -104,10 +104,10 @@ def write_plan(plan: Plan) -> None:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON."""
-    stages = [_stage_json(plan, stage) for stage in plan.explorer.known().stages]
-    known = {stage["id"] for stage in stages}
-    undecided = [_stage_json(plan, s) for s in plan.explorer.known(guess=True).stages if s.id not in known]
-    left = sum(stage["seconds"] for stage in [*stages, *undecided] if not stage["done"])
+    known = plan.explorer.known().stages
+    ids = {stage.id for stage in known}
+    undecided = [stage for stage in plan.explorer.known(guess=True).stages if stage.id not in ids]
+    left = [stage for stage in [*known, *undecided] if plan.explorer.find(stage.spec) is None]
     return {
         "schema_version": 1,
         "study": plan.config.study,
@@ -119,9 +119,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "most_fused": plan.sizing.most_fused,
         "worker_bytes": round(plan.sizing.memory),
         "recompute": plan.sizing.recompute,
-        "stages": stages,
-        "undecided": dict(Counter(stage["kind"] for stage in undecided)),
-        "seconds_left": round(left / plan.workers, 1),
+        "stages": [_stage_json(plan, stage) for stage in known],
+        "undecided": dict(Counter(stage.kind for stage in undecided)),
+        "seconds_left": round(plan.wall_s(left), 1),
         "notes": list(plan.notes),
     }
 

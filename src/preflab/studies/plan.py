@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,15 @@ class Plan:
     def seconds(self, stage: Stage) -> float:
         """Return how long one worker will need for a stage."""
         return self.sizing.seconds(stage, self._beside.get(stage.together, 1))
+
+    def wall_s(self, stages: Sequence[Stage]) -> float:
+        """Return about how long stages take together: first each start point in one worker, then all workers."""
+        if not stages:
+            return 0.0
+        first = sum(self.seconds(stage) for stage in stages if stage.kind in ("sft", "reference"))
+        rest = sum(map(self.seconds, stages)) - first
+        alone = min(self.workers, len(self.layout.starts()))
+        return self.sizing.costs.load_s + first / alone + rest / self.workers
 
     @property
     def workers(self) -> int:
