@@ -102,6 +102,8 @@ def test_settings_stop_at_the_rungs_and_the_report_says_so(tuned):
         stopped = trained[(trained["step"] == until) & (trained["method"] == method)]["learning_rate"]
         behind = means[means.index.isin(stopped)]
         assert len(behind) == len(means) // 2 and behind.max() <= means.drop(behind.index).min()
+        needed = trained[(trained["step"] == until) & (trained["method"] == method)]["needed"]
+        assert needed.tolist() == pytest.approx([means.drop(behind.index).min()] * len(needed))
     page = (out / "report.html").read_text()
     assert "Settings that stopped early" in page and "successive halving" in page
     assert plan["undecided"] == {"leg": 8, "train": 4, "validate": 8, "evaluate": 4}

@@ -301,10 +301,12 @@ def stopped_table(analysis: Analysis) -> Table | None:
         return None
     by = ["method", "start", "size", "setting", "step"]
     head = [("Method", ""), ("Start point", ""), ("Pairs", ""), ("Setting", ""), ("Stopped after step", ""),
-            ("Validation there", "mean over seeds")]  # fmt: skip
+            ("Validation there", "mean over seeds"),
+            ("Needed to go on", "the last that did; a tie goes to the first of the grid")]  # fmt: skip
     rows = [
         [Cell(analysis.title(method), kind="text"), Cell(start, kind="text"), Cell(f"{size:,}"),
-         Cell(setting, kind="text"), Cell(number(step, 0)), Cell(number(found["validation"].mean(), 4))]
+         Cell(setting, kind="text"), Cell(number(step, 0)), Cell(number(found["validation"].mean(), 4)),
+         Cell(number(found["needed"].iloc[0], 4))]
         for (method, start, size, setting, step), found in stopped.groupby(by, sort=False)
     ]  # fmt: skip
     title = "Settings that were behind on validation before the end of their schedule, and trained no further."

@@ -43,7 +43,7 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
         ],
         "findings": list(analysis.findings),
         "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),
-        "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation"]].to_dict("records"),
+        "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation", "needed"]].to_dict("records"),
         "missing": analysis.missing,
     }
 

@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "hyperparameters": _TEXT, "learning_rate": _NUMBER, "size": 0, "seed": 0, "step": _NUMBER, "train_s": _NUMBER,
         "evaluate_s": _NUMBER, "tokens": _NUMBER, "n_steps": _NUMBER, "examples": _NUMBER,
         "clamped": _NUMBER, "edge": _FLAG,
-        "validation": _NUMBER,
+        "validation": _NUMBER, "needed": _NUMBER,
     },
     "pairs": {
         "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "chosen_total": _NUMBER, "chosen_length": _NUMBER,

@@ -44,7 +44,7 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
     stopped = known.stopped.get(cell.id)
     stages = [*layout.legs(cell), layout.train(cell)]
     # A setting that diverged before a rung goes no further: its leg is the last that there is of it.
-    stage = stopped or next((s for s in stages if plan.explorer.diverged(s.spec)), stages[-1])
+    stage = stopped.leg if stopped else next((s for s in stages if plan.explorer.diverged(s.spec)), stages[-1])
     trained = find(stage.spec)
     selected = not layout.is_searched(cell) or known.selected.get(cell.group) == cell.setting
     evaluated = find(layout.evaluate(stage).spec) if selected else None
@@ -52,12 +52,13 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
     return {
         **as_record(cell),
         **_status(stage, trained, state),
-        **({"status": "stopped", "step": stopped.spec.params["until"]} if stopped else {}),
+        **({"status": "stopped", "step": stage.spec.params["until"]} if stopped else {}),
         "selected": selected,
         "edge": selected and layout.grids[cell.method].on_edge(cell.setting),
         "train": _relative(plan, trained),
         "evaluate": _relative(plan, evaluated),
         "validation": validated.info["value"] if validated else None,
+        "needed": stopped.needed if stopped else None,
         "train_s": trained.info["seconds"] if trained else None,
         "evaluate_s": evaluated.info["seconds"] if evaluated else None,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.cells import Cell, Setting
@@ -13,6 +14,14 @@ Group = tuple[str, str, int]
 _ORDER = ("sft", "reference", "leg", "train", "validate", "evaluate")
 
 
+class Stopped(NamedTuple):
+    """Where successive halving stopped a cell."""
+
+    leg: Stage
+    needed: float | None
+    """Mean validation of the last setting that went on; None where every setting had diverged with some seed."""
+
+
 @dataclass(slots=True)
 class Known:
     """What is known of a study now.
@@ -20,12 +29,12 @@ class Known:
     Args:
         stages: all stages that can be named, kind by kind; none that would score a diverged cell.
         selected: group to its selected setting, once validation is complete; None where every setting diverged.
-        stopped: id of a cell to the leg after which its setting was stopped.
+        stopped: id of a cell to where its setting was stopped.
     """
 
     stages: list[Stage] = field(default_factory=list)
     selected: dict[Group, Setting | None] = field(default_factory=dict)
-    stopped: dict[str, Stage] = field(default_factory=dict)
+    stopped: dict[str, Stopped] = field(default_factory=dict)
 
 
 class Explorer:
@@ -135,8 +144,10 @@ class _Search:
         assert self.layout.config.tune is not None
         n_settings = len({candidate.setting.label for candidate in candidates})
         ahead = best_settings(candidates, -(-n_settings // self.layout.config.tune.factor))
+        last = [c.value for c in candidates if c.setting in ahead[-1:] and c.value is not None]
+        needed = sum(last) / len(last) if last else None
         self.known.stopped |= {
-            _cell(leg).id: leg
+            _cell(leg).id: Stopped(leg, needed)
             for leg in legs
             if _cell(leg).setting not in ahead and not self.explorer.diverged(leg.spec)
         }
