@@ -1,5 +1,7 @@
 """A study from its configuration to its report: plan, run, index, report, under the study's lock."""
 
+import importlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -7,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflab.report.load import load_tables
-from preflab.report.page import write_report
 from preflab.store.artefacts import write_json
 from preflab.store.ledger import Ledger, seconds_of, study_lock
 from preflab.studies.config import StudyConfig, dump
@@ -73,6 +73,8 @@ def execute(
                 indexed = time.monotonic()
             watch(state)
 
+        # The report's libraries take a second to import, which is free while workers compute.
+        threading.Thread(target=_import_report, daemon=True).start()
         runner = Runner(plan, watch_and_index)
         try:
             state = runner.run()
@@ -80,11 +82,19 @@ def execute(
             ledger.append("ran", seconds=round(time.monotonic() - began, 1))
             write_index(plan, runner.state, command=command, wall_s=_wall_s(ledger))
             write_plan(plan)  # evaluations that followed a selection are known now
+        from preflab.report.load import load_tables
+        from preflab.report.page import write_report
+
         tables = load_tables(folder)
         n_diverged = int((tables.cells["status"] == "diverged").sum())
         trained = tables.cells[(tables.cells["status"] == "done") & (tables.cells["method"] != "")]
         models = tuple(folder / str(name) / "model" for name in trained["train"])
         return Finished(state, write_report(tables, folder / REPORT), models, n_diverged)
+
+
+def _import_report() -> None:
+    for name in ("preflab.report.page", "matplotlib.figure"):
+        importlib.import_module(name)
 
 
 def write_plan(plan: Plan) -> None:
