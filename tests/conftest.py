@@ -1,5 +1,6 @@
 """What several rooms' tests share: one table of tolerances, and batches of log-probs for any input type."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from preflab.methods._trial import random_input
 # The same examples on every run and machine: a red test can be repeated.
 hypothesis.settings.register_profile("preflab", max_examples=40, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("preflab")
+
+# A shell script's background jobs inherit that Ctrl-C is ignored, and so would the commands that tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOLERANCES = {torch.float64: {"rtol": 1e-10, "atol": 1e-12}, torch.float32: {"rtol": 1e-5, "atol": 1e-6}}
 

@@ -11,7 +11,7 @@ from preflab.data.examples import TokenRow
 from preflab.methods import find
 from preflab.models.policies import LoraSettings, LoraStack, WholeModel
 from preflab.scoring import logps
-from preflab.studies.config import decode
+from preflab.studies.study_file import decode
 from preflab.train.lockstep import drive
 from preflab.train.source import batch_rows
 from preflab.train.step import Given, gradient

@@ -7,7 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from preflab.cli.main import COMMANDS
-from preflab.studies.config import StudyConfig, decode
+from preflab.studies.config import StudyConfig
+from preflab.studies.study_file import decode
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

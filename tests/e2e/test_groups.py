@@ -18,18 +18,23 @@ from tests.e2e.test_study import (
 )
 from tests.tiny import write_tiny_world
 
-STUDY = """
+LORA = """data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
+train: {{batch_size: 4, monitor_rows: 4, monitor_points: 2, token_budget: 2048, lora: {{r: 4}}}}
+evaluate: {{n_prompts: 6, max_new_tokens: 6}}
+run: {{workers: 2, checkpoint_every_s: 0}}
+"""
+
+STUDY = (
+    """
 study: lora
 models: {{base: {model}}}
 methods:
   tr_dpo: {{learning_rate: 1e-2, tau: 2}}
   {methods}
 sizes: [8, 24]
-data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
-train: {{batch_size: 4, monitor_rows: 4, monitor_points: 2, token_budget: 2048, lora: {{r: 4}}}}
-evaluate: {{n_prompts: 6, max_new_tokens: 6}}
-run: {{workers: 2, checkpoint_every_s: 0}}
 """
+    + LORA
+)
 
 OWN = '''
 import inspect
@@ -112,7 +117,7 @@ def test_cells_trained_one_by_one_end_alike(world, whole, tmp_path):
 
 def test_a_group_that_is_killed_continues_to_the_same_bits(world, whole, tmp_path):
     out, cache = whole
-    for n, how in ((3, signal.SIGKILL), (5, signal.SIGINT)):
+    for n, how in ((3, signal.SIGKILL), (5, signal.SIGTERM)):
         with subprocess.Popen(
             [PREFLAB, "run", world / "study.yaml", "--out", tmp_path / "stopped"],
             stdout=subprocess.DEVNULL,
@@ -123,6 +128,7 @@ def test_a_group_that_is_killed_continues_to_the_same_bits(world, whole, tmp_pat
             wait_for_artefacts(process, tmp_path / "stopped", n)
             process.send_signal(how)
             process.communicate(timeout=60)
+            assert process.returncode == (-9 if how == signal.SIGKILL else 5)
     preflab("run", world / "study.yaml", "--out", tmp_path / "stopped", cache=cache)
     assert_same(contents(tmp_path / "stopped"), contents(out))
 

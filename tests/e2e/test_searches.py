@@ -7,10 +7,12 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from tests.e2e.test_groups import LORA
 from tests.e2e.test_study import PREFLAB, assert_same, contents, environment, preflab, wait_for_artefacts
 from tests.tiny import write_tiny_world
 
-STUDY = """
+STUDY = (
+    """
 study: searched
 models: {{base: {model}}}
 methods:
@@ -18,11 +20,9 @@ methods:
   simpo: {{learning_rate: {rates}}}
 sizes: [{sizes}]
 seeds: 2
-data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
-train: {{batch_size: 4, monitor_rows: 4, monitor_points: 2, token_budget: 2048, lora: {{r: 4}}}}
-evaluate: {{n_prompts: 6, max_new_tokens: 6}}
-run: {{workers: 2, checkpoint_every_s: 0}}
 """
+    + LORA
+)
 
 
 @pytest.fixture(scope="module")

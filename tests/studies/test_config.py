@@ -2,9 +2,9 @@ import pytest
 
 from preflab.core.errors import ConfigError
 from preflab.studies.cells import blocks, expand, resolve_methods, resolve_sizes
-from preflab.studies.config import decode, dump, load_study, study_folder
 from preflab.studies.notes import fairness_notes
 from preflab.studies.select import Candidate, best_settings
+from preflab.studies.study_file import decode, dump, load_study, study_folder
 from preflab.studies.templates import single_cell, template_path, write_template
 
 MINIMAL = {"study": "s", "models": {"base": "m"}, "methods": {"dpo": {}}, "data": {"train": "d.jsonl"}}

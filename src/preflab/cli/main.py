@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Collection, Sequence
@@ -138,7 +139,8 @@ def _fail(text: str, exit_code: int, verbose: bool) -> int:
 
 
 def main() -> None:
-    """Entry point of the `preflab` command."""
+    """Entry point of the `preflab` command; SIGTERM, as schedulers of clusters send it, stops a study like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = run(sys.argv[1:])
     with contextlib.suppress(OSError):  # nobody reads any more
         sys.stderr.flush()

@@ -53,9 +53,9 @@ def plan(study: Path, *, set_: Overrides = [], out: Out = None, json_: Json = Fa
         json_: print JSON.
     """
     from preflab.cli.console import print_plan
-    from preflab.studies.config import load_study
     from preflab.studies.execute import plan_json
     from preflab.studies.plan import make_plan
+    from preflab.studies.study_file import load_study
 
     config = load_study(study, set_)
     document = plan_json(make_plan(config, out or Path("runs") / config.study))
@@ -80,7 +80,7 @@ def run(study: Path, *, set_: Overrides = [], out: Out = None, json_: Json = Fal
         json_: print a summary as JSON.
     """
     from preflab.cli.console import execute_and_print
-    from preflab.studies.config import load_study
+    from preflab.studies.study_file import load_study
 
     config = load_study(study, set_)
     return execute_and_print(config, out or Path("runs") / config.study, as_json=json_)
@@ -98,7 +98,7 @@ def status(study: Path, *, json_: Json = False) -> int:
     """
     from preflab.cli.console import print_status
     from preflab.report.status import study_status
-    from preflab.studies.config import study_folder
+    from preflab.studies.study_file import study_folder
 
     found = study_status(study_folder(study))
     if json_:
@@ -130,7 +130,7 @@ def report(
     from preflab.report.load import load_tables
     from preflab.report.page import write_report
     from preflab.report.summary import summary
-    from preflab.studies.config import study_folder
+    from preflab.studies.study_file import study_folder
 
     folder = study_folder(study)
     tables = load_tables(folder)
@@ -150,7 +150,7 @@ def demo(*, out: Out = None, json_: Json = False) -> int:
         json_: print a summary as JSON.
     """
     from preflab.cli.console import execute_and_print
-    from preflab.studies.config import load_study
+    from preflab.studies.study_file import load_study
     from preflab.studies.templates import template_path
 
     config = load_study(template_path("demo.yaml"))

@@ -11,11 +11,12 @@ from typing import Any
 
 from preflab.store.artefacts import write_json
 from preflab.store.ledger import Ledger, seconds_of, study_lock
-from preflab.studies.config import StudyConfig, dump
+from preflab.studies.config import StudyConfig
 from preflab.studies.index import write_index
 from preflab.studies.plan import Plan, make_plan
 from preflab.studies.run import Runner, State, Watcher
 from preflab.studies.stages import Stage
+from preflab.studies.study_file import dump
 
 PLAN = "plan.json"
 RESOLVED = "study.resolved.yaml"

@@ -18,11 +18,11 @@ from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, write_json
 from preflab.store.ledger import timestamp
 from preflab.studies.cells import Cell, as_record
-from preflab.studies.config import dump
 from preflab.studies.plan import Plan
 from preflab.studies.run import State
 from preflab.studies.search import Known
 from preflab.studies.stages import Stage
+from preflab.studies.study_file import dump
 
 INDEX = "index.json"
 _LIBRARIES = ("torch", "transformers", "peft", "datasets", "safetensors", "numpy", "scipy", "pyarrow")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from preflab.core.errors import ConfigError
 from preflab.studies.cells import method_from
-from preflab.studies.config import StudyConfig, apply_overrides, decode
+from preflab.studies.config import StudyConfig
+from preflab.studies.study_file import apply_overrides, decode
 
 
 def template_path(name: str) -> Path:
