@@ -201,11 +201,14 @@ def _encode_continuations(texts: Sequence[str], befores: Sequence[str], tokenize
     control token too. Then a text is tokenised behind its own prompt, whose tokens are taken off again: only that says
     whether a space belongs there. Where prompt and text merge, an anchor takes the prompt's place.
     """
-    found = list(_encode(texts, tokenizer))
-    pending = list(range(len(texts))) if _adds_space(tokenizer) else []
-    pending = _encode_behind(befores, pending, texts, found, tokenizer)
-    for anchor in _ANCHORS:
-        pending = _encode_behind([anchor] * len(texts), pending, texts, found, tokenizer)
+    found: list[list[int]] = [[] for _ in texts]
+    pending: Sequence[int] = range(len(texts))
+    if _adds_space(tokenizer):
+        pending = _encode_behind(befores, pending, texts, found, tokenizer)
+        for anchor in _ANCHORS:
+            pending = _encode_behind([anchor] * len(texts), pending, texts, found, tokenizer)
+    for i, ids in zip(pending, _encode([texts[i] for i in pending], tokenizer), strict=True):
+        found[i] = ids
     return found
 
 
@@ -213,10 +216,12 @@ def _encode_behind(
     befores: Sequence[str], pending: Sequence[int], texts: Sequence[str], found: list[list[int]], tokenizer: Any
 ) -> list[int]:
     """Tokenise the pending texts behind what comes before them; return those that merge with it."""
-    alone = _encode([befores[i] for i in pending], tokenizer)
+    distinct = list(dict.fromkeys(befores[i] for i in pending))
+    alone = dict(zip(distinct, _encode(distinct, tokenizer), strict=True))
     behind = _encode([befores[i] + texts[i] for i in pending], tokenizer)
     merged = []
-    for i, before, whole in zip(pending, alone, behind, strict=True):
+    for i, whole in zip(pending, behind, strict=True):
+        before = alone[befores[i]]
         if whole[: len(before)] == before:
             found[i] = whole[len(before) :]
         else:
