@@ -45,8 +45,13 @@ def write_report(tables: StudyTables, out: Path) -> Path:
         tables: what the study measured; empty tables give a page that says what is missing.
         out: the file to write; its folder is made.
     """
+    return write_page(render(tables), out)
+
+
+def write_page(text: str, out: Path) -> Path:
+    """Write a page and return its path; the file appears whole or not at all."""
     # A lone surrogate in some text must not cost the whole report.
-    data = render(tables).encode("utf-8", "replace")
+    data = text.encode("utf-8", "replace")
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
@@ -63,6 +68,11 @@ def write_report(tables: StudyTables, out: Path) -> Path:
 
 def render(tables: StudyTables) -> str:
     """Return the page as text."""
+    return template("page.html.j2").render(_context(analyse(tables)))
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a template of this folder; what it is given is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -71,7 +81,7 @@ def render(tables: StudyTables) -> str:
         lstrip_blocks=True,
     )
     environment.filters["ticks"] = ticks
-    return environment.get_template("page.html.j2").render(_context(analyse(tables)))
+    return environment.get_template(name)
 
 
 def ticks(text: str) -> Markup:

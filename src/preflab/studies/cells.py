@@ -89,7 +89,7 @@ def resolve_methods(config: StudyConfig) -> tuple[MethodGrid, ...]:
     grids, problems = [], []
     for key, spec in config.methods.items():
         try:
-            grids.append(_grid(key, spec or {}, config))
+            grids.append(method_grid(key, spec or {}, config.train.learning_rate, lora=config.train.lora is not None))
         except ConfigError as error:
             problems.append(f"{config.place(key)}{error}")
     if problems:
@@ -149,7 +149,20 @@ def blocks(sizes: Sequence[int], size: int) -> tuple[int, ...]:
     return tuple(s for s in sizes if s <= size)
 
 
-def _grid(key: str, spec: Mapping[str, Sequence[float]], config: StudyConfig) -> MethodGrid:
+def method_grid(
+    key: str, spec: Mapping[str, Sequence[float]], learning_rate: float | None, *, lora: bool = False
+) -> MethodGrid:
+    """Return a method with the points of its grid.
+
+    Args:
+        key: its name, or `path/to/file.py:NAME`.
+        spec: hyper-parameter, or `learning_rate`, to the values to try; the others keep their defaults.
+        learning_rate: where the spec names none; else the method's first published one.
+        lora: whether adapters are trained, which need higher published rates.
+
+    Raises:
+        ConfigError: unknown method or hyper-parameter, a repeated value, or one outside its domain.
+    """
     method = method_from(key)
     declared = specs(method.hyperparameters)
     for name in spec:
@@ -162,7 +175,7 @@ def _grid(key: str, spec: Mapping[str, Sequence[float]], config: StudyConfig) ->
             raise ConfigError(f"methods.{key}.{name}: name each value once; got {list(values)}.")
     defaults = method.hyperparameters()
     axes = {name: tuple(map(float, spec.get(name, [getattr(defaults, name)]))) for name in declared}
-    rates, is_default = _learning_rates(method, spec, config)
+    rates, is_default = _learning_rates(method, spec, learning_rate, lora=lora)
     if any(not 0 < rate < float("inf") for rate in rates):
         raise ConfigError(f"methods.{key}.learning_rate: must be in (0, inf); got {list(rates)}.")
     axes["learning_rate"] = rates
@@ -185,20 +198,20 @@ def _settings(key: str, method: Method, axes: Mapping[str, Sequence[float]]) -> 
 
 
 def _learning_rates(
-    method: Method, spec: Mapping[str, Sequence[float]], config: StudyConfig
+    method: Method, spec: Mapping[str, Sequence[float]], learning_rate: float | None, *, lora: bool
 ) -> tuple[tuple[float, ...], bool]:
     """Return the method's own learning rates, or the study's, or the first published one; and if it is the last."""
     if "learning_rate" in spec:
         return tuple(map(float, spec["learning_rate"])), False
-    if config.train.learning_rate is not None:
-        return (config.train.learning_rate,), False
+    if learning_rate is not None:
+        return (learning_rate,), False
     if not method.learning_rates:
         raise ConfigError(
             f"methods.{method.name}: learning_rate is missing; this method publishes none. Write it beside its "
             "hyper-parameters, or name one for all methods: train.learning_rate."
         )
     published = method.learning_rates[0]
-    return (published * _LORA_FACTOR if config.train.lora else published,), True
+    return (published * _LORA_FACTOR if lora else published,), True
 
 
 def as_record(cell: Cell) -> dict[str, Any]:

@@ -204,9 +204,9 @@ class NumericConfig(Section):
     threads: int = Field(1, ge=1, description="threads per worker")
 
 
-MethodSpec = dict[
-    str, Annotated[list[float | int], BeforeValidator(_listed, json_schema_input_type=float | list[float])]
-]
+Numbers = Annotated[list[float | int], BeforeValidator(_listed, json_schema_input_type=float | list[float])]
+Seeds = Annotated[list[int], BeforeValidator(_seeds, json_schema_input_type=int | list[int])]
+MethodSpec = dict[str, Numbers]
 
 
 class StudyConfig(Section):
@@ -219,9 +219,7 @@ class StudyConfig(Section):
     sizes: Annotated[list[Size], BeforeValidator(_listed, json_schema_input_type=Size | list[Size])] = Field(
         default=["all"], min_length=1
     )
-    seeds: Annotated[list[int], BeforeValidator(_seeds, json_schema_input_type=int | list[int])] = Field(
-        default_factory=lambda: [0], min_length=1
-    )
+    seeds: Seeds = Field(default_factory=lambda: [0], min_length=1)
     data: DataConfig
     sft: SftConfig = Field(default_factory=SftConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -11,6 +11,8 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from preflab.core.errors import ConfigError, nearest
 from preflab.studies.config import StudyConfig
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -23,22 +25,33 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: not readable, not YAML, unknown keys, or values that cannot be meant.
     """
+    remedy = "`preflab init` writes a study file to start from."
+    return decode(read_document(path, StudyConfig, overrides, remedy=remedy), source=str(path))
+
+
+def read_document(path: Path, kind: type[BaseModel], overrides: Sequence[str] = (), *, remedy: str) -> Any:
+    """Read a YAML file that declares something, with its lines; nothing is checked but that it is a mapping.
+
+    Args:
+        path: the YAML file.
+        kind: what it declares.
+        overrides: `key=value` texts.
+        remedy: sentence that ends the error of a file that cannot be read.
+
+    Raises:
+        ConfigError: not readable, not YAML or no mapping, or an override that cannot be meant.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: not a text file in UTF-8. `preflab init` writes a study file to start from."
-        ) from error
+        raise ConfigError(f"{path}: not a text file in UTF-8. {remedy}") from error
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}). `preflab init` writes a study file to start from."
-        ) from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
     document = _parse(text, str(path))
     if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path}: a study file is a mapping (study:, models:, methods:, data:); got {_describe(document)}."
-        )
-    return decode(apply_overrides(document, overrides), source=str(path))
+        keys = ", ".join(f"{name}:" for name, field in kind.model_fields.items() if field.is_required())
+        raise ConfigError(f"{path}: a study file is a mapping ({keys}); got {_describe(document)}.")
+    return apply_overrides(document, overrides)
 
 
 def study_folder(path: Path) -> Path:
@@ -56,13 +69,22 @@ def decode(document: Mapping[str, Any], *, source: str) -> StudyConfig:
     Raises:
         ConfigError: with the place of the first problem, and all others below it.
     """
-    try:
-        config = StudyConfig.model_validate(_plain(document))
-    except ValidationError as error:
-        explained = dict.fromkeys(_explain(e, document, source) for e in error.errors())
-        raise ConfigError("\n".join(explained)) from error
+    config = validated(StudyConfig, document, source=source)
     config._places.update({name: f"{source}{_line(document, ['methods', name])} " for name in config.methods})
     return config
+
+
+def validated(kind: type[Kind], document: Mapping[str, Any], *, source: str) -> Kind:
+    """Check a parsed document of any kind.
+
+    Raises:
+        ConfigError: with the place of the first problem, and all others below it.
+    """
+    try:
+        return kind.model_validate(_plain(document))
+    except ValidationError as error:
+        explained = dict.fromkeys(_explain(e, kind, document, source) for e in error.errors())
+        raise ConfigError("\n".join(explained)) from error
 
 
 def _describe(value: Any) -> str:
@@ -70,7 +92,7 @@ def _describe(value: Any) -> str:
     return "an empty file" if value is None else "a list" if isinstance(value, list) else f"{value!r}"
 
 
-def dump(config: StudyConfig) -> str:
+def dump(config: BaseModel) -> str:
     """Return the resolved configuration as YAML, every default written out."""
     stream, yaml = StringIO(), YAML()
     yaml.default_flow_style = False
@@ -119,7 +141,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _explain(error: Any, document: Any, source: str) -> str:
+def _explain(error: Any, kind: type[BaseModel], document: Any, source: str) -> str:
     """Turn one pydantic error into one sentence: `file:line key`, what must hold, what came, the way out."""
     loc = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith(("function-", "list[")))]
     path = [p for p in loc if p not in ("str", "int", "float", "count", "source", "literal['all']", "nullable")]
@@ -132,7 +154,7 @@ def _explain(error: Any, document: Any, source: str) -> str:
     elif path == ["seeds"]:
         message = "must be a count from 1, or a list of whole numbers"
     if error["type"] == "extra_forbidden":
-        return f"{place} {key}: unknown key. {nearest(str(path[-1]), _known_keys(path[:-1]))}"
+        return f"{place} {key}: unknown key. {nearest(str(path[-1]), _known_keys(kind, path[:-1]))}"
     if error["type"] == "missing":
         return f"{place} {key}: missing."
     if not path:
@@ -153,10 +175,12 @@ def _line(document: Any, path: Sequence[Any]) -> str:
     return line
 
 
-def _known_keys(path: Sequence[Any]) -> list[str]:
-    section: Any = StudyConfig
+def _known_keys(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    section: Any = kind
     for part in path:
-        section = next(_sections_of(section.model_fields[part].annotation), StudyConfig)
+        # A mapping by free names, such as methods, has keys of its own on the way to its sections.
+        fields = section.model_fields
+        section = next(_sections_of(fields[part].annotation), section) if part in fields else section
     return list(section.model_fields)
 
 

@@ -1,0 +1,282 @@
+"""What the toy model says about the claims of "3D-Properties", each with the share of seeds in which it holds.
+
+A claim is judged at every width and learning rate of the study, so that none hangs on one of them.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from preflab.stats.intervals import Interval, seed_interval
+
+DPO = "dpo"
+REMEDIES = ("flex_dpo", "sft_dpo", "ipo", "slic_hf")
+"""What the paper tries against the effect."""
+BOTH_ON, CHOSEN_ON, REJECTED_ON, BOTH_OFF = "both_on", "chosen_on", "rejected_on", "both_off"
+ALWAYS, NEVER = 0.9, 0.1
+"""Shares of seeds from which on a claim counts as held, and down to which as failed."""
+COLLAPSED = 0.01
+"""Part of its first probability at which the rejected answer counts as gone."""
+FALL = 0.01
+"""Probability that the chosen answer must lose again after its peak to have fallen."""
+EXPLODED = 10.0
+"""log10 of the ratio of gradients from which on it counts as exploded."""
+MOST = 0.9
+"""Share of the lost mass from which on it is most of it."""
+EXACT = 1e-6
+"""Relative difference below which a measured gradient is the theory's; weights are float32, gradients float64."""
+
+Verdict = Literal["reproduced", "not reproduced", "differs between runs", "not tested here"]
+PLACE = ["width", "learning_rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of the paper and what happened here.
+
+    Args:
+        code: stable name.
+        text: the claim, in one sentence, with its place in the paper.
+        verdict: whether it held.
+        found: what was found, in a sentence.
+        evidence: numbers, one line for each width and learning rate.
+    """
+
+    code: str
+    text: str
+    verdict: Verdict
+    found: str
+    evidence: tuple[str, ...] = ()
+
+
+def claims(curves: pd.DataFrame) -> tuple[Claim, ...]:
+    """Return every claim with its verdict.
+
+    Args:
+        curves: one row per run, seed and recorded step: method, setting, label, scenario, width, learning_rate, seed,
+            step and the columns of `preflab.pocket.toy`.
+    """
+    curves = curves.sort_values("step")
+    dpo = curves[curves["method"] == DPO]
+    if dpo.empty:
+        return ()
+    # Several values of beta would be several experiments; the first one declared stands for DPO.
+    dpo = dpo[dpo["setting"] == dpo["setting"].iloc[0]]
+    checks: Sequence[Callable[[], Claim]] = (
+        lambda: _falls_first(dpo),
+        lambda: _rises_then_falls(dpo),
+        lambda: _gradients_explode(dpo),
+        lambda: _follows_theory(dpo),
+        lambda: _mass_goes_to_others(dpo),
+        lambda: _both_on_is_best(dpo),
+        lambda: _remedies_help(curves[curves["method"] != DPO], dpo),
+    )
+    return tuple(check() for check in checks)
+
+
+def _falls_first(dpo: pd.DataFrame) -> Claim:
+    """Compare what both sides lost or won when the rejected answer was down to a hundredth."""
+    ends = []
+    for key, run in _runs(dpo):
+        lost = run["rejected_total"] - run["rejected_total"].iloc[0]
+        gone = run[lost <= -_nats(COLLAPSED)]
+        if gone.empty:
+            ends.append((*key, float("nan"), False))
+            continue
+        chosen = gone["chosen_total"].iloc[0] - run["chosen_total"].iloc[0]
+        ends.append((*key, gone["step"].iloc[0], abs(chosen) < _nats(COLLAPSED) / 2))
+    frame = _frame(ends, "step", "holds")
+    return Claim(
+        "falls_first",
+        "The rejected answer's likelihood moves much faster than the chosen one's (property 1, drastic drop).",
+        _verdict(frame),
+        "Until the rejected answer is down to a hundredth, the chosen one has moved less than half as far in "
+        f"log-probability in {_share(frame['holds'])}; where it has not, it began rare and rose.",
+        tuple(
+            f"{place}, {scenario}: after {part['step'].median():,.0f} steps (median), holds in {_share(part['holds'])}"
+            for place, whole in _places(frame)
+            for scenario, part in whole.groupby("scenario", sort=False)
+        ),
+    )
+
+
+def _rises_then_falls(dpo: pd.DataFrame) -> Claim:
+    ends = [
+        (*key, run["chosen"].max(), run["chosen"].iloc[-1], run["chosen"].max() - run["chosen"].iloc[-1] > FALL)
+        for key, run in _runs(dpo)
+    ]
+    frame = _frame(ends, "peak", "end", "holds")
+    return Claim(
+        "rises_then_falls",
+        "The chosen answer's probability rises first and falls later (figures 2 and 3).",
+        _verdict(frame),
+        f"It falls by more than {FALL:g} after its peak in {_share(frame['holds'])}; from a peak of "
+        f"{_mean(frame['peak'])} to {_mean(frame['end'])} on average.",
+        tuple(
+            f"{place}, {scenario}: peak {_pm(part, 'peak')}, end {_pm(part, 'end')}, falls in {_share(part['holds'])}"
+            for place, whole in _places(frame)
+            for scenario, part in whole.groupby("scenario", sort=False)
+        ),
+    )
+
+
+def _gradients_explode(dpo: pd.DataFrame) -> Claim:
+    ends = [
+        (*key, run["log10_ratio"].iloc[-1], (run["slope_rejected"] / run["slope_chosen"] + 1).abs().max(), False)
+        for key, run in _runs(dpo)
+    ]
+    frame = _frame(ends, "ratio", "asymmetry", "holds")
+    frame["holds"] = frame["ratio"] > EXPLODED
+    return Claim(
+        "gradients_explode",
+        "The gradient of the rejected answer outgrows the chosen one's without bound (corollary 2, property 2).",
+        _verdict(frame),
+        f"With respect to the probabilities: a ratio of 10^{_mean(frame['ratio'], 0)} at the end. With respect to the "
+        f"log-probabilities both stay equal{_to(frame['asymmetry'].max())}: the ratio is that of the probabilities, "
+        "and no reason for numbers to overflow.",
+        tuple(f"{place}: log10 of the ratio {_pm(part, 'ratio', 1)}" for place, part in _places(frame)),
+    )
+
+
+def _follows_theory(dpo: pd.DataFrame) -> Claim:
+    frame = dpo.assign(gap=(dpo["log10_ratio"] - dpo["log10_odds"]).abs() / dpo["log10_odds"].abs().clip(lower=1))
+    frame["holds"] = frame["gap"] < EXACT
+    return Claim(
+        "follows_theory",
+        "The ratio of the two gradients is pi(chosen) / pi(rejected) (corollary 1).",
+        _verdict(frame),
+        f"At every recorded step, within {frame['gap'].max():.0e} of the logarithm.",
+        tuple(f"{place}: largest difference {part['gap'].max():.1e}" for place, part in _places(frame)),
+    )
+
+
+def _mass_goes_to_others(dpo: pd.DataFrame) -> Claim:
+    ends = []
+    for key, run in _runs(dpo):
+        end = run.iloc[-1]
+        lost = end["others_chosen"] + end["others_rejected"] + end["never"]
+        ends.append((*key, end["chosen"], end["others_chosen"] / lost, end["others_chosen"] / lost > MOST))
+    frame = _frame(ends, "chosen", "share", "holds")
+    return Claim(
+        "mass_goes_to_others",
+        "The mass that neither answer of the pair keeps goes to answers outside it (property 3, dispersion).",
+        _verdict(frame),
+        f"The chosen answer ends at {_mean(frame['chosen'])}; of the rest {frame['share'].mean():.1%} is on answers "
+        "that are chosen for other prompts, hardly any on answers that no pair contains.",
+        tuple(
+            f"{place}, {scenario}: chosen {_pm(part, 'chosen')}, other prompts' chosen answers "
+            f"{part['share'].mean():.1%} of the rest"
+            for place, whole in _places(frame)
+            for scenario, part in whole.groupby("scenario", sort=False)
+        ),
+    )
+
+
+def _both_on_is_best(dpo: pd.DataFrame) -> Claim:
+    text = "Pairs that are both on-policy give the highest peak and the least dispersion (figure 3)."
+    wanted = {BOTH_ON, CHOSEN_ON, REJECTED_ON, BOTH_OFF}
+    if not wanted <= set(dpo["scenario"]):
+        return Claim("both_on_is_best", text, "not tested here", f"Needs the scenarios {', '.join(sorted(wanted))}.")
+    ends = [(*key, run["chosen"].max(), run["unseen"].iloc[-1]) for key, run in _runs(dpo)]
+    frame = _frame(ends, "peak", "unseen")
+    peaks = frame.pivot_table(index=[*PLACE, "seed"], columns="scenario", values="peak")
+    unseen = frame.pivot_table(index=[*PLACE, "seed"], columns="scenario", values="unseen")
+    best = ((peaks.idxmax(axis=1) == BOTH_ON) & (unseen.idxmin(axis=1) == BOTH_ON)).rename("holds").reset_index()
+    mean = peaks.mean().sort_values(ascending=False)
+    return Claim(
+        "both_on_is_best",
+        text,
+        _verdict(best),
+        f"It does in {_share(best['holds'])}. By mean peak: {', '.join(f'{s} {v:.2f}' for s, v in mean.items())}.",
+        tuple(
+            f"{place}: "
+            + ", ".join(f"{s} {_pm(v, 'peak')}" for s, v in part.groupby("scenario", sort=False))
+            + f"; both_on first in {_share(best.merge(part[[*PLACE]].drop_duplicates(), on=PLACE)['holds'])}"
+            for place, part in _places(frame)
+        ),
+    )
+
+
+def _remedies_help(others: pd.DataFrame, dpo: pd.DataFrame) -> Claim:
+    text = "Flex-DPO, SFT-DPO, IPO and SLiC soften the effect (section 4): the chosen answer keeps more than under DPO."
+    if not set(REMEDIES) & set(others["method"]):
+        return Claim("remedies_help", text, "not tested here", f"Needs one of {', '.join(REMEDIES)}.")
+    key = ["scenario", *PLACE, "seed"]
+    last = others.groupby(["method", "label", *key], sort=False)["chosen"].last().rename("end").reset_index()
+    base = dpo.groupby(key, sort=False)["chosen"].last().rename("dpo").reset_index()
+    both = last.merge(base, on=key)
+    both = both.assign(gain=both["end"] - both["dpo"])
+    both["holds"] = both["gain"] > 0
+    lines, verdicts = [], list[Verdict]()
+    for (method, label), part in both.groupby(["method", "label"], sort=False):
+        gain = _interval(part.groupby("seed")["gain"].mean())
+        tried = method in REMEDIES
+        lines.append(
+            f"{label}: {_text(gain, sign=True)} against DPO, more in {_share(part['holds'])}"
+            + ("" if tried else " (not tried in the paper)")
+        )
+        verdicts += [_verdict(part)] if tried else []
+    held = verdicts.count("reproduced")
+    return Claim(
+        "remedies_help",
+        text,
+        "reproduced" if held == len(verdicts) else "not reproduced" if not held else _MIXED,
+        f"The chosen answer ends higher than under DPO in nearly every run for {held} of {len(verdicts)} settings.",
+        tuple(lines),
+    )
+
+
+_MIXED: Verdict = "differs between runs"
+
+
+def _runs(frame: pd.DataFrame) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
+    """Yield every run as far as it did not diverge: (scenario, width, learning rate, seed) and its records."""
+    yield from frame.dropna(subset=["chosen"]).groupby(["scenario", *PLACE, "seed"], sort=False)
+
+
+def _frame(rows: Sequence[tuple[object, ...]], *columns: str) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["scenario", *PLACE, "seed", *columns])
+
+
+def _places(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (width, rate), part in frame.groupby(PLACE):
+        yield f"width {width:.0f}, learning rate {rate:g}", part
+
+
+def _verdict(frame: pd.DataFrame) -> Verdict:
+    shares = frame.groupby(PLACE)["holds"].mean()
+    return "reproduced" if shares.min() >= ALWAYS else "not reproduced" if shares.max() <= NEVER else _MIXED
+
+
+def _interval(values: pd.Series) -> Interval:
+    return seed_interval(values.to_numpy(dtype=float))
+
+
+def _text(interval: Interval, *, digits: int = 3, sign: bool = False) -> str:
+    estimate = f"{interval.estimate:{'+' if sign else ''}.{digits}f}"
+    return estimate if interval.n < 2 else f"{estimate} ± {interval.half_width:.{digits}f}"
+
+
+def _pm(runs: pd.DataFrame, column: str, digits: int = 3) -> str:
+    """Return a mean over runs with its 95 % interval over seeds; runs of one seed from several scenarios count once."""
+    return _text(_interval(runs.groupby("seed")[column].mean()), digits=digits)
+
+
+def _mean(values: pd.Series, digits: int = 2) -> str:
+    return f"{values.mean():.{digits}f}"
+
+
+def _to(difference: float) -> str:
+    return f" to {difference:.0e}" if difference else ""
+
+
+def _share(holds: pd.Series) -> str:
+    return f"{int(holds.sum())} of {len(holds)} runs"
+
+
+def _nats(fraction: float) -> float:
+    """Return the nats by which a log-prob falls when its probability falls to a fraction."""
+    return -math.log(fraction)
