@@ -40,6 +40,7 @@ COMMANDS = (
     Command("report", "preflab.cli.study:report", "Write the report of a study as one HTML file.", _STUDY),
     Command("demo", "preflab.cli.study:demo", "Run a whole study offline in minutes.", _STUDY),
     Command("train", "preflab.cli.study:train", "Train one model with one method.", _STUDY),
+    Command("diagnose", "preflab.cli.diagnose:diagnose", "Say what training did to a model.", _TOOLS),
     Command("data", "preflab.cli.data:app", "Look at preference data and check it.", _TOOLS),
     Command("methods", "preflab.cli.methods:app", "List, explain and cite the methods.", _TOOLS),
     Command("pocket", "preflab.cli.pocket:app", "Make the built-in world again from nothing.", _TOOLS),

@@ -19,17 +19,19 @@ from preflab.core.seeds import derive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
-    """How responses are sampled: ancestral sampling at temperature 1, the distribution that log-probs and KL speak of.
+    """How responses are made: ancestral sampling at temperature 1, the distribution that log-probs and KL speak of.
 
     Args:
         max_new_tokens: longest response, in tokens; longer ones are cut and marked truncated.
         batch_size: prompts decoded together; it changes no result beyond rounding.
         seed: of the random streams.
+        greedy: take the likeliest token every time instead.
     """
 
     max_new_tokens: int
     batch_size: int
     seed: int
+    greedy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,10 @@ def _decode(
     for i, prompt in enumerate(prompts):
         ids[i, longest - len(prompt) :] = prompt
         mask[i, longest - len(prompt) :] = 1
-    uniforms = np.stack([_stream(settings.seed, key).random(settings.max_new_tokens) for key in keys])
-    processor = _InverseTransform(torch.from_numpy(uniforms).to(device), longest)
+    processors = LogitsProcessorList()
+    if not settings.greedy:
+        uniforms = np.stack([_stream(settings.seed, key).random(settings.max_new_tokens) for key in keys])
+        processors.append(_InverseTransform(torch.from_numpy(uniforms).to(device), longest))
     with _plain_defaults(model):
         output = model.generate(  # type: ignore[operator]
             input_ids=torch.from_numpy(ids).to(device),
@@ -121,7 +125,7 @@ def _decode(
             use_cache=True,
             eos_token_id=list(end_ids) or None,
             pad_token_id=pad_id,
-            logits_processor=LogitsProcessorList([processor]),
+            logits_processor=processors,
         )
     return [_cut(row, end_ids) for row in output[:, longest:].cpu().numpy()]
 

@@ -16,7 +16,7 @@ from preflab.scoring.attention import flat_rows
 from preflab.scoring.flat import FlatBatch, fill, flatten, separate_rows
 from preflab.scoring.head import chunk_size, is_plain, target_logps
 
-TokenQuantity = Literal["policy", "collision", "divergence"]
+TokenQuantity = Literal["policy", "collision", "divergence", "entropy"]
 """What the head can give at a completion position."""
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3}
@@ -49,7 +49,7 @@ def head_quantities(
         hidden_CH: its hidden states, `[C, hidden]`.
         target_C: completion tokens, int64 `[C]`.
         quantities: `policy` (the log-prob of the token, nats), `collision` (log of the sum of squared probabilities,
-            nats), `divergence` (KL(reference || policy) over the vocabulary, nats).
+            nats), `divergence` (KL(reference || policy) over the vocabulary, nats), `entropy` (of the policy, nats).
         reference: the frozen model of `divergence`; it gets no gradient.
         other_CH: its hidden states, `[C, hidden]`.
     """
@@ -229,6 +229,9 @@ def _chunk_quantities(
             found.append(-nn.functional.cross_entropy(logits_CV, target_C, reduction="none"))
         elif quantity == "collision":
             found.append(torch.logsumexp(2 * logits_CV.log_softmax(-1), dim=-1))
+        elif quantity == "entropy":
+            logp_CV = logits_CV.log_softmax(-1)
+            found.append(-(logp_CV.exp() * logp_CV).sum(-1))
         else:
             assert reference is not None
             with torch.no_grad():

@@ -1,0 +1,221 @@
+"""What a model makes of answers that nobody trained on: probes beside every pair, their log-probs, samples, gradients.
+
+A probe is one more response to a pair's prompt, so one forward over rows with shared prompts measures a checkpoint.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from preflab.core.seeds import permutation
+from preflab.data.examples import TokenRow
+from preflab.data.mismatched import add_mismatched
+from preflab.models.load import trainable
+from preflab.sampling.generate import GenerationSettings, Response, generate
+from preflab.scoring.flat import fill, flatten
+from preflab.scoring.logps import head_quantities, hidden_states, token_logps
+
+PAIR: Final = ("chosen", "rejected")
+PROBES: Final = {
+    "mismatched": "an answer to another prompt of the data",
+    "paraphrase": "the chosen response in other words, where the data give one (`meta.paraphrase`)",
+    "greedy": "what the start point answers, greedily",
+    "sampled": "what the start point answers, sampled",
+    "shuffled": "the tokens of the chosen response in random order",
+    "repeated": "the first token of the chosen response again and again, as often as it has tokens",
+}
+"""Unseen answers, by role."""
+
+_STREAM = "probe"
+
+
+def add_probes(
+    rows: Sequence[TokenRow], *, greedy: Sequence[Response], sampled: Sequence[Response], max_tokens: int
+) -> list[TokenRow]:
+    """Give every pair its probes; roles that the rows have already stay.
+
+    Args:
+        rows: pairs, with `paraphrase` where the data give one.
+        greedy: the start point's greedy answer to each row's prompt.
+        sampled: its sampled answer.
+        max_tokens: limit of prompt and response together, for answers to other prompts.
+
+    Raises:
+        DataError: the prompts are not different enough to lend each other answers.
+    """
+    found = []
+    for row, best, drawn in zip(add_mismatched(rows, blocks=(), max_tokens=max_tokens), greedy, sampled, strict=True):
+        chosen = row.responses["chosen"]
+        body, end = chosen[:-1], chosen[-1:]
+        order = permutation(len(body), row.row, _STREAM)
+        probes = {
+            "greedy": best.tokens,
+            "sampled": drawn.tokens,
+            "shuffled": np.concatenate([body[order], end]),
+            "repeated": np.concatenate([np.repeat(chosen[:1], len(body)), end]),
+        }
+        found.append(replace(row, responses={**row.responses, **probes}))
+    return found
+
+
+def answers(
+    model: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    *,
+    end_ids: Sequence[int],
+    pad_id: int,
+    max_new_tokens: int,
+    greedy: bool,
+    batch_size: int = 32,
+) -> list[Response]:
+    """Return a model's answer to the prompt of each row; a prompt's random stream depends on the prompt alone."""
+    settings = GenerationSettings(max_new_tokens=max_new_tokens, batch_size=batch_size, seed=0, greedy=greedy)
+    prompts = [row.prompt for row in rows]
+    keys = [prompt.tobytes().hex() for prompt in prompts]
+    return generate(model, prompts, keys, end_ids=end_ids, pad_id=pad_id, settings=settings)
+
+
+def summary(logps: NDArray[np.float32], start: NDArray[np.float32]) -> dict[str, float]:
+    """Return what a table keeps of a response's token log-probs: totals under both models, and the change of its parts.
+
+    Args:
+        logps: under the checkpoint, float32 `[token]`, nats.
+        start: under the start point, likewise.
+
+    Returns:
+        `total` and `start_total`; the change of the `first` token's, and of the `tail` after it; all in nats.
+    """
+    change = logps.astype(np.float64) - start
+    return {
+        "length": len(logps),
+        "total": float(logps.sum(dtype=np.float64)),
+        "start_total": float(start.sum(dtype=np.float64)),
+        "first_change": float(change[0]),
+        "tail_change": float(change[1:].sum()),
+    }
+
+
+@torch.no_grad()
+def describe_answers(
+    model: PreTrainedModel, start: PreTrainedModel, rows: Sequence[TokenRow], found: Sequence[Response], *, budget: int
+) -> list[dict[str, float]]:
+    """Return, for each answer of a model, its log-prob under both models, its entropy and its KL from the start point.
+
+    Args:
+        model: the checkpoint that gave the answers.
+        start: the start point.
+        rows: whose prompts were answered.
+        found: the answers.
+        budget: flat tokens per forward.
+
+    Returns:
+        `policy_total` and `start_total` (nats), `entropy` (mean over positions, nats per token), and three estimates of
+        KL(policy || start) in nats per response: `kl_k1` (log-ratio of the sample), `kl_k3` (Schulman, 2020) and
+        `kl_exact`, the sum over the sample's positions of the KL over the whole vocabulary. All have the same mean for
+        sampled answers; for greedy ones only `kl_exact` says something, about greedy positions.
+    """
+    asked = [TokenRow(row.row, row.prompt, {"answer": a.tokens}) for row, a in zip(rows, found, strict=True)]
+    device = next(model.parameters()).device
+    records: list[dict[str, float]] = [{} for _ in asked]
+    for group in fill(asked, ("answer",), budget):
+        batch = flatten([asked[i] for i in group], ("answer",), device)
+        ours, theirs = hidden_states(model, batch), hidden_states(start, batch)
+        policy, entropy = head_quantities(model, ours, batch.target_C, ("policy", "entropy")).double()
+        (before,) = head_quantities(start, theirs, batch.target_C, ("policy",)).double()
+        # The head's divergence is KL(reference || policy), so the checkpoint takes the reference's place.
+        (exact,) = head_quantities(start, theirs, batch.target_C, ("divergence",), model, ours).double()
+        ratio = policy - before
+        columns = {
+            "policy_total": policy,
+            "start_total": before,
+            "entropy": entropy,
+            "kl_k1": ratio,
+            "kl_k3": (-ratio).exp() - 1 + ratio,
+            "kl_exact": exact,
+        }
+        for name, values in columns.items():
+            sums = values.new_zeros(len(group)).index_add(0, batch.response_C, values)
+            if name == "entropy":
+                sums = sums / batch.length.to(sums)
+            for key, value in zip(batch.responses, sums.tolist(), strict=True):
+                records[group[key.row]][name] = value
+    return records
+
+
+@torch.no_grad()
+def similarities(model: PreTrainedModel, rows: Sequence[TokenRow], *, budget: int) -> list[dict[str, float]]:
+    """Return the CHES score of every pair: how much the hidden states of its two responses point the same way.
+
+    CHES = <sum h(chosen), sum h(rejected)> - |sum h(chosen)|^2, with h the last layer's hidden states that predict the
+    tokens of a response. Higher means more similar, and more likely that both fall. `ches_mean` divides by the lengths.
+
+    References:
+        Razin et al., Unintentional Unalignment: Likelihood Displacement in Direct Preference Optimization, 2024,
+        arXiv:2410.08847, definition 2 and appendix.
+    """
+    device = next(model.parameters()).device
+    records: list[dict[str, float]] = [{} for _ in rows]
+    for group in fill(rows, PAIR, budget):
+        batch = flatten([rows[i] for i in group], PAIR, device)
+        hidden = hidden_states(model, batch).double()
+        sums = hidden.new_zeros(len(batch.responses), hidden.shape[1]).index_add(0, batch.response_C, hidden)
+        by_key = {
+            (key.row, key.role): (total, n) for key, total, n in zip(batch.responses, sums, batch.length, strict=True)
+        }
+        for place, i in enumerate(group):
+            (chosen, n), (rejected, m) = by_key[place, "chosen"], by_key[place, "rejected"]
+            records[i] = {
+                "ches": float(chosen @ rejected - chosen @ chosen),
+                "ches_mean": float((chosen / n) @ (rejected / m) - (chosen / n) @ (chosen / n)),
+            }
+    return records
+
+
+def gradient_sizes(
+    model: PreTrainedModel, rows: Sequence[TokenRow], *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[dict[str, float]]:
+    """Return, for each pair, the norms of the gradients of both sides' log-probs by the weights, and their cosine.
+
+    A cosine near 1 means that pushing the rejected response down pushes the chosen one down too.
+
+    Args:
+        model: the model; every weight counts.
+        rows: pairs; each takes two backward passes.
+        progress: called with pairs done and pairs to do.
+    """
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    model.requires_grad_(True)
+    weights = [p for _, p in trainable(model)]
+    records = []
+    try:
+        for done, row in enumerate(rows, start=1):
+            chosen, rejected = (_gradient(model, row, role, weights) for role in PAIR)
+            products = [_dot(chosen, chosen), _dot(rejected, rejected), _dot(chosen, rejected)]
+            a, b, c = (float(value) for value in products)
+            records.append(
+                {"grad_chosen": a**0.5, "grad_rejected": b**0.5, "cosine": c / (a * b) ** 0.5 if a * b else 0.0}
+            )
+            progress(done, len(rows))
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    return records
+
+
+def _gradient(model: PreTrainedModel, row: TokenRow, role: str, weights: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Return the gradient of a response's log-prob by every weight; None for weights that it does not pass."""
+    logps = token_logps(model, flatten([row], (role,), weights[0].device))
+    return torch.autograd.grad(logps.sum(), weights, allow_unused=True)
+
+
+def _dot(first: Sequence[Tensor | None], second: Sequence[Tensor | None]) -> Tensor:
+    terms = [
+        (a.double() * b.double()).sum() for a, b in zip(first, second, strict=True) if a is not None and b is not None
+    ]
+    return torch.stack(terms).sum()
