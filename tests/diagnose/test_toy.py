@@ -86,3 +86,18 @@ def test_a_run_that_diverged_is_left_out_from_there():
     last = (frame["seed"] == 1) & (frame["step"] == 20)
     frame.loc[last, frame.columns[8:]] = math.nan
     assert {claim.code for claim in claims(frame)} >= {"rises_then_falls"}
+
+
+def test_runs_that_ended_before_the_rejected_answer_was_gone_are_left_out_and_counted():
+    short = curves(widths=(64,), ratio=1.0)
+    short["rejected_total"] = -2.0 - 0.01 * short["step"]
+    found = {claim.code: claim for claim in claims(pd.concat([curves(), short]))}
+    assert found["gradients_explode"].verdict == "reproduced"
+    assert found["gradients_explode"].found.endswith("8 runs of DPO ended before that and are left out.")
+    assert "falls_first" not in verdicts(short) and "follows_theory" in verdicts(short)
+
+
+def test_dpo_at_every_learning_rate_is_judged():
+    fast = curves(end=0.5)
+    fast[["learning_rate", "setting"]] = [1e-3, "beta=0.1, learning_rate=0.001"]
+    assert verdicts(pd.concat([curves(), fast]))["rises_then_falls"] == "differs between runs"

@@ -4,8 +4,8 @@ A claim is judged at every width and learning rate of the study, so that none ha
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -59,22 +59,30 @@ def claims(curves: pd.DataFrame) -> tuple[Claim, ...]:
         curves: one row per run, seed and recorded step: method, setting, label, scenario, width, learning_rate, seed,
             step and the columns of `preflab.pocket.toy`.
     """
-    curves = curves.sort_values("step")
+    curves = curves.sort_values("step", kind="stable")
     dpo = curves[curves["method"] == DPO]
     if dpo.empty:
         return ()
     # Several values of beta would be several experiments; the first one declared stands for DPO.
-    dpo = dpo[dpo["setting"] == dpo["setting"].iloc[0]]
-    checks: Sequence[Callable[[], Claim]] = (
-        lambda: _falls_first(dpo),
-        lambda: _rises_then_falls(dpo),
-        lambda: _gradients_explode(dpo),
-        lambda: _follows_theory(dpo),
-        lambda: _mass_goes_to_others(dpo),
-        lambda: _both_on_is_best(dpo),
-        lambda: _remedies_help(curves[curves["method"] != DPO], dpo),
-    )
-    return tuple(check() for check in checks)
+    dpo = dpo[dpo["label"] == dpo["label"].iloc[0]]
+    whole = _whole(dpo)
+    of_whole = (_falls_first, _rises_then_falls, _gradients_explode, _mass_goes_to_others)
+    first = [check(whole) for check in of_whole] if len(whole) else []
+    others = curves[curves["method"] != DPO]
+    found = (*first, _follows_theory(dpo), _both_on_is_best(dpo), _remedies_help(others, dpo))
+    n, n_whole = len(list(_runs(dpo))), len(list(_runs(whole)))
+    if n == n_whole:
+        return found
+    short = f" {n - n_whole} runs of DPO ended before that and are left out."
+    return (*(replace(claim, found=claim.found + short) for claim in first), *found[len(first) :])
+
+
+def _whole(dpo: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that went on until the rejected answer was gone; shorter ones say nothing of what follows."""
+    key = ["scenario", *PLACE, "seed"]
+    lost = dpo["rejected_total"] - dpo.groupby(key)["rejected_total"].transform("first")
+    gone = (lost <= -_nats(COLLAPSED)).groupby([dpo[name] for name in key]).transform("any")
+    return dpo[gone]
 
 
 def _falls_first(dpo: pd.DataFrame) -> Claim:
@@ -82,12 +90,9 @@ def _falls_first(dpo: pd.DataFrame) -> Claim:
     ends = []
     for key, run in _runs(dpo):
         lost = run["rejected_total"] - run["rejected_total"].iloc[0]
-        gone = run[lost <= -_nats(COLLAPSED)]
-        if gone.empty:
-            ends.append((*key, float("nan"), False))
-            continue
-        chosen = gone["chosen_total"].iloc[0] - run["chosen_total"].iloc[0]
-        ends.append((*key, gone["step"].iloc[0], abs(chosen) < _nats(COLLAPSED) / 2))
+        gone = run[lost <= -_nats(COLLAPSED)].iloc[0]
+        chosen = gone["chosen_total"] - run["chosen_total"].iloc[0]
+        ends.append((*key, gone["step"], abs(chosen) < _nats(COLLAPSED) / 2))
     frame = _frame(ends, "step", "holds")
     return Claim(
         "falls_first",
@@ -113,8 +118,8 @@ def _rises_then_falls(dpo: pd.DataFrame) -> Claim:
         "rises_then_falls",
         "The chosen answer's probability rises first and falls later (figures 2 and 3).",
         _verdict(frame),
-        f"It falls by more than {FALL:g} after its peak in {_share(frame['holds'])}; from a peak of "
-        f"{_mean(frame['peak'])} to {_mean(frame['end'])} on average.",
+        f"Where training went on until the rejected answer was gone, it falls by more than {FALL:g} after its peak in "
+        f"{_share(frame['holds'])}; from a peak of {_mean(frame['peak'])} to {_mean(frame['end'])} on average.",
         tuple(
             f"{place}, {scenario}: peak {_pm(part, 'peak')}, end {_pm(part, 'end')}, falls in {_share(part['holds'])}"
             for place, whole in _places(frame)
@@ -134,7 +139,8 @@ def _gradients_explode(dpo: pd.DataFrame) -> Claim:
         "gradients_explode",
         "The gradient of the rejected answer outgrows the chosen one's without bound (corollary 2, property 2).",
         _verdict(frame),
-        f"With respect to the probabilities: a ratio of 10^{_mean(frame['ratio'], 0)} at the end. With respect to the "
+        f"With respect to the probabilities: a ratio of 10^{_mean(frame['ratio'], 0)} at the end of runs in which the "
+        "rejected answer is gone. With respect to the "
         f"log-probabilities both stay equal{_to(frame['asymmetry'].max())}: the ratio is that of the probabilities, "
         "and no reason for numbers to overflow.",
         tuple(f"{place}: log10 of the ratio {_pm(part, 'ratio', 1)}" for place, part in _places(frame)),
@@ -164,8 +170,9 @@ def _mass_goes_to_others(dpo: pd.DataFrame) -> Claim:
         "mass_goes_to_others",
         "The mass that neither answer of the pair keeps goes to answers outside it (property 3, dispersion).",
         _verdict(frame),
-        f"The chosen answer ends at {_mean(frame['chosen'])}; of the rest {frame['share'].mean():.1%} is on answers "
-        "that are chosen for other prompts, hardly any on answers that no pair contains.",
+        f"Once the rejected answer is gone, the chosen one ends at {_mean(frame['chosen'])}; of the rest "
+        f"{frame['share'].mean():.1%} is on answers that are chosen for other prompts, hardly any on answers that no "
+        "pair contains.",
         tuple(
             f"{place}, {scenario}: chosen {_pm(part, 'chosen')}, other prompts' chosen answers "
             f"{part['share'].mean():.1%} of the rest"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,33 +50,37 @@ class Checkpoint:
         return merge(load_adapter(load_model(self.start, dtype=dtype, device=device), self.folder)).eval()
 
 
-def find_checkpoints(source: str, *, start: Path) -> list[Checkpoint]:
-    """Return the checkpoints that a folder or Hub id stands for: one, or those inside a folder in order of their steps.
+def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]:
+    """Return the checkpoints that folders or Hub ids stand for: each one, or those inside it in order of their steps.
 
     Args:
-        source: a model or adapter, a folder with such folders inside, or a Hub id.
+        sources: models or adapters, folders with such folders inside, or Hub ids.
         start: folder of the start point.
 
     Raises:
         ConfigError: nothing there, an adapter for another base, or another vocabulary.
     """
+    found = [folder for source in sources for folder in _folders(source)]
+    short = [folder.name for folder in found]
+    return [
+        # Folders of the same name, such as the `model` of every run, are told apart by their whole paths.
+        _checked(Checkpoint(folder.name if short.count(folder.name) == 1 else str(folder), folder, start))
+        for folder in found
+    ]
+
+
+def _folders(source: str) -> list[Path]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        folder = resolve(source)
-    found = [_checked(Checkpoint(name, each, start)) for name, each in _folders(source, folder)]
-    if not found:
+        return [resolve(source)]
+    if _holds_weights(folder):
+        return [folder]
+    inside = sorted((p for p in folder.iterdir() if p.is_dir() and _holds_weights(p)), key=_step)
+    if not inside:
         raise ConfigError(
             f"{source}: no checkpoint here; a model has {_MODEL}, an adapter {_ADAPTER}, both with *.safetensors files."
         )
-    return found
-
-
-def _folders(source: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    if _holds_weights(folder):
-        yield source.rstrip("/"), folder
-        return
-    for each in sorted((p for p in folder.iterdir() if p.is_dir() and _holds_weights(p)), key=_step):
-        yield each.name, each
+    return inside
 
 
 def _holds_weights(folder: Path) -> bool:

@@ -146,10 +146,13 @@ def _figure(names: Sequence[str], by_name: dict[str, dict[str, Interval]]) -> Fi
             axis.set_ylim(-0.6, len(roles) - 0.4)
         draw = axis.axhline if len(names) > 1 else axis.axvline
         draw(0, color=MUTED, linewidth=0.8)
-        label = "change of log-prob since the start point, nats per response"
-        (axis.set_ylabel if len(names) > 1 else axis.set_xlabel)(label)
-        svg = to_svg(figure, "diagnosis-changes", f"{label}, by kind of response.")
-    return FigureText(svg, "Means over pairs with 95 % intervals, pairs of one prompt counted once.")
+        (axis.set_ylabel if len(names) > 1 else axis.set_xlabel)("change, nats per response")
+        svg = to_svg(figure, "diagnosis-changes", "Change of log-probs since the start point, by kind of response.")
+    return FigureText(
+        svg,
+        "Change of the log-prob since the start point: means over pairs with 95 % intervals; pairs of one prompt count "
+        "once.",
+    )
 
 
 def _half(interval: Interval) -> float:
@@ -176,7 +179,7 @@ def _table(name: str, probes: pd.DataFrame, found: dict[str, Interval]) -> Table
             [
                 Cell(_TITLES[role], kind="text"),
                 Cell(signed(found[role].estimate, 2), f"± {found[role].half_width:.2f}"),
-                Cell(signed(float((change / part["length"]).mean()), 3)),
+                Cell(signed(float(change.sum() / part["length"].sum()), 3)),
                 Cell(signed(float(part["first_change"].mean()), 2)),
                 Cell(signed(float(part["tail_change"].mean()), 2)),
                 Cell(f"{part['total'].mean():.1f}"),

@@ -133,7 +133,7 @@ def run_diagnosis(
     """
     quiet()
     start = resolve(model_source(request.start))
-    checkpoints = [each for name in request.models for each in find_checkpoints(model_source(name), start=start)]
+    checkpoints = find_checkpoints([model_source(name) for name in request.models], start=start)
     tokenizer = load_tokenizer(start)
     examples, rows = _pairs(request, tokenizer)
     with study_lock(folder):
