@@ -103,3 +103,11 @@ def test_a_shared_first_place_is_named_with_the_detectable_difference():
     assert finding.code == "not_separable"
     assert "1 of 2 rankings" in finding.text
     assert finding.evidence == ("base: DPO, IPO and KTO; detectable difference 0.05",)
+
+
+def test_displacement_says_what_became_of_unseen_answers():
+    followed = dynamics(-9.0, -20.0)
+    followed["unseen_total"] = -40.0 + followed["step"] * 0.3
+    (finding,) = diagnose(cells(), followed, responses())
+    assert finding.evidence[0].endswith("rejected -20.0, answers to other prompts +3.0 nats per response")
+    assert "Answers to other prompts, which are unseen, rose in 1." in finding.text

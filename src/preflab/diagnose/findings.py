@@ -116,17 +116,21 @@ def displacement(cells: pd.DataFrame, dynamics: pd.DataFrame) -> Finding | None:
     change = (ordered.last(numeric_only=True) - ordered.first(numeric_only=True)).reset_index()
     if "chosen_total_se" in dynamics:
         change["noise"] = ordered["chosen_total_se"].last().to_numpy()
-    means = _by_group(change, cells, ["chosen_total", "rejected_total", "margin", "noise"])
+    means = _by_group(change, cells, ["chosen_total", "rejected_total", "unseen_total", "margin", "noise"])
     fell = means[(means["chosen_total"] < -NOISE * means["noise"].fillna(0)) & (means["margin"] > 0)]
     if fell.empty:
         return None
     lines = [
-        f"{m} from {s}, {n} pairs: chosen {r.chosen_total:+.1f}, rejected {r.rejected_total:+.1f} nats per response"
+        f"{m} from {s}, {n} pairs: chosen {r.chosen_total:+.1f}, rejected {r.rejected_total:+.1f}"
+        + (f", answers to other prompts {r.unseen_total:+.1f}" if pd.notna(r.unseen_total) else "")
+        + " nats per response"
         for (s, m, n), r in fell.sort_values("chosen_total").iterrows()
     ]
+    unseen = fell["unseen_total"].dropna()
+    others = f" Answers to other prompts, which are unseen, rose in {(unseen > 0).sum()}." if len(unseen) else ""
     text = (
         f"In {len(fell)} of {len(means)} groups the chosen responses became less likely although the margin grew: the "
-        f"rejected ones fell faster, and the probability went to responses that are in neither. Strongest: "
+        f"rejected ones fell faster, and the probability went to responses that are in neither.{others} Strongest: "
         f"{fell['chosen_total'].idxmin()[1]} from {fell['chosen_total'].idxmin()[0]}."
     )
     return Finding("displacement", "note", text, tuple(lines))

@@ -155,16 +155,24 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
                      f"Log-probs of chosen and rejected responses during training from {start}.")  # fmt: skip
     caption = (
         f"From {start}, {analysis.size:,} pairs: change since the first step of the mean log-prob of chosen (blue, "
-        "solid) and rejected (orange, dashed) validation responses. Lines: mean of the seeds; bands: their range."
+        "solid) and rejected (orange, dashed) validation responses, and of answers to other prompts, which are unseen "
+        "(green, dotted). Lines: mean of the seeds; bands: their range."
     )
     return FigureText(svg, caption)
+
+
+_FOLLOWED = (
+    ("chosen_total", COLOURS[0], "-"),
+    ("rejected_total", COLOURS[1], (0, (4, 2))),
+    ("unseen_total", COLOURS[2], (0, (1, 1))),
+)
 
 
 def _curves(axis: Any, frame: pd.DataFrame) -> None:
     axis.axhline(0, color=MUTED, linewidth=0.8)
     x_name = "pairs_seen" if frame["pairs_seen"].notna().all() else "step"
     ends = []
-    for column, colour, dash in (("chosen_total", COLOURS[0], "-"), ("rejected_total", COLOURS[1], (0, (4, 2)))):
+    for column, colour, dash in _FOLLOWED:
         wide = frame.pivot_table(index=x_name, columns="cell", values=column).dropna()
         if wide.empty:
             continue
@@ -174,7 +182,7 @@ def _curves(axis: Any, frame: pd.DataFrame) -> None:
         axis.plot(x, mean, color=colour, linestyle=dash)
         ends.append((column.removesuffix("_total"), colour, x[-1], mean[-1]))
     ends.sort(key=lambda end: -end[3])
-    for (name, colour, x_end, y_end), align in zip(ends, ("bottom", "top"), strict=False):
+    for (name, colour, x_end, y_end), align in zip(ends, ("bottom", "top", "top"), strict=False):
         axis.annotate(name, (x_end, y_end), xytext=(0, 3 if align == "bottom" else -3), textcoords="offset points",
                       ha="right", va=align, fontsize=8, color=colour)  # fmt: skip
     axis.margins(y=0.16)

@@ -62,13 +62,14 @@ def _dynamics(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
     rows["place"] = rows.groupby("step").cumcount()
     start = rows[rows["step"] == 0].set_index("place")
     gained = {}
-    for role in ("chosen", "rejected"):
-        rows[f"{role}_total"] = pd.to_numeric(rows[f"{role}_total"])
-        rows[f"{role}_mean"] = rows[f"{role}_total"] / pd.to_numeric(rows[f"{role}_length"])
-        gained[role] = rows[f"{role}_total"] - rows["place"].map(pd.to_numeric(start[f"{role}_total"]))
+    for role, column in (("chosen", "chosen"), ("rejected", "rejected"), ("unseen", "mismatched")):
+        rows[f"{role}_total"] = pd.to_numeric(rows[f"{column}_total"])
+        rows[f"{role}_mean"] = rows[f"{role}_total"] / pd.to_numeric(rows[f"{column}_length"])
+        gained[role] = rows[f"{role}_total"] - rows["place"].map(pd.to_numeric(start[f"{column}_total"]))
     rows["margin"] = gained["chosen"] - gained["rejected"]
     rows["accuracy"] = ((rows["margin"] > 0) + 0.5 * (rows["margin"] == 0)).where(rows["margin"].notna())
-    columns = ["chosen_total", "chosen_mean", "rejected_total", "rejected_mean", "margin", "accuracy"]
+    totals = [f"{role}_{what}" for role in gained for what in ("total", "mean")]
+    columns = [*totals, "margin", "accuracy"]
     grouped = rows.groupby("step")[columns]
     table = grouped.mean().join(grouped.sem().add_suffix("_se")).reset_index()
     table["n"] = grouped.size().to_numpy()

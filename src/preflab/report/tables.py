@@ -35,7 +35,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     },
     "dynamics": {
         "cell": _TEXT, "step": 0, "pairs_seen": _NUMBER, "chosen_total": _NUMBER, "chosen_mean": _NUMBER,
-        "rejected_total": _NUMBER, "rejected_mean": _NUMBER, "margin": _NUMBER, "accuracy": _NUMBER, "n": 0,
+        "rejected_total": _NUMBER, "rejected_mean": _NUMBER, "unseen_total": _NUMBER, "unseen_mean": _NUMBER,
+        "margin": _NUMBER, "accuracy": _NUMBER, "n": 0,
     },
     "log": {
         "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,

@@ -308,7 +308,9 @@ class Layout:
         return {"monitor": self._digest("validation", n)}
 
     def _monitor_tokens(self) -> float:
-        return self.config.train.monitor_points * self.config.train.monitor_rows * self._tokens("validation", _PAIR)
+        n = self.config.train.monitor_points * self.config.train.monitor_rows
+        prompt, both = self._tokens("validation", ()), self._tokens("validation", _PAIR)
+        return n * (both + (both - prompt) / 2)  # an answer to another prompt beside the pair
 
     def _sampling(self, of: Stage) -> dict[str, Any]:
         """Return what decides sampled responses; the cell's seed names their random streams, alike for every method."""

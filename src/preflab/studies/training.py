@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from preflab.core.errors import PreflabError, RunError
+from preflab.core.errors import DataError, PreflabError, RunError
 from preflab.data.examples import TokenRow
+from preflab.data.mismatched import add_mismatched
 from preflab.methods import SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
 from preflab.models.adapters import load_adapter, merge
@@ -91,7 +92,7 @@ def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
     data, first = bench.artefact(), job.stages[0]
-    monitor = read_split(data, "validation", first.spec.params["monitor_rows"]).rows
+    monitor = _followed(read_split(data, "validation", first.spec.params["monitor_rows"]).rows, bench)
     if first.kind == "sft":
         return [_task(first, job, bench, SFT, read_split(data, "sft").rows, monitor)]
     references = reference_store(bench, weights)
@@ -103,6 +104,14 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
         known = known_tokens(job, bench, references, rows, stored_roles(method))
         tasks.append(replace(task, references=known, live_reference=_live_reference(method, policy, bench, weights)))
     return tasks
+
+
+def _followed(rows: Sequence[TokenRow], bench: Bench) -> Sequence[TokenRow]:
+    """Give validation rows an answer to another prompt each, which nobody trains on; too few prompts have none."""
+    try:
+        return add_mismatched(rows, blocks=(), max_tokens=bench.data.params["max_tokens"])
+    except DataError:
+        return rows
 
 
 def _task(

@@ -29,7 +29,7 @@ _REFERENCE_TOLERANCE = 2e-3
 _MOST_UNREAD = 16
 """Steps whose measures may wait on a GPU before somebody reads them: reading waits for the GPU."""
 
-_MONITORED = ("chosen", "rejected")
+_MONITORED = ("chosen", "rejected", "mismatched")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Task:
             base of the policy's adapters will do.
         blocks: ascending nested sizes up to this cell's own.
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
-        monitor: fixed validation rows whose log-probs are followed.
+        monitor: fixed validation rows whose log-probs are followed; their mismatched responses are the unseen answers.
         settings: the rest.
         until: the step to stop at, with a checkpoint that other runs continue from; None goes on to the end.
         origin: folder of the checkpoint to begin with, of a run that did the same steps; None starts at step 0.
