@@ -50,14 +50,21 @@ def verdict(moved, **sampled):
         ({"chosen": 3, "rejected": -3}, "learning"),
         ({"rejected": -5}, "suppression"),
         ({"chosen": -5}, "reversed"),
-        ({"chosen": -5, "rejected": -9, "repeated": 4}, "collapse"),
-        ({"chosen": 3, "shuffled": 2}, "collapse"),
+        ({"chosen": -5, "rejected": -9, "repeated": 4}, "displacement"),
     ],
 )
 def test_each_pattern_has_its_name(moved, code):
     found = verdict(moved)
     assert found.code == code
     assert bool(found.remedies) == (code != "learning")
+
+
+@pytest.mark.parametrize("role", ["repeated", "shuffled"])
+def test_strings_that_mean_nothing_are_a_collapse_far_from_the_start_point(role):
+    moved = {"chosen": -5, "rejected": -9, role: 4}
+    found = verdict(moved, kl=12.0)
+    assert found.code == "collapse" and "had mostly made models of the pocket world worse" in found.evidence[0]
+    assert "seldom" in verdict(moved).evidence[0]
 
 
 def test_answers_that_repeat_themselves_are_a_collapse():
@@ -72,13 +79,13 @@ def test_a_verdict_says_where_the_probability_went():
     assert any("no probe stands for" in line for line in lost.evidence)
 
 
-def test_evidence_names_a_checkpoint_far_away_and_a_shared_direction():
+def test_evidence_names_a_shared_direction():
     gradients = pd.DataFrame(
         {"checkpoint": "a", "grad_chosen": [1.0, 2.0], "grad_rejected": [3.0, 6.0], "cosine": [0.8, 0.9]}
     )
-    (found,) = diagnose_checkpoints(probes(), samples(kl=15.0), gradients)
+    (found,) = diagnose_checkpoints(probes(), samples(), gradients)
     text = " ".join(found.evidence)
-    assert "say little about it" in text and "3.0 times" in text and "moves the other with it" in text
+    assert "3.0 times" in text and "moves the other with it" in text
 
 
 def test_rows_of_one_prompt_count_once():
@@ -92,3 +99,13 @@ def test_distinct_does_not_depend_on_how_many_answers_there_are():
     texts = ["a b a b", "c d e"]
     assert distinct(texts) == distinct(texts * 5) == pytest.approx((2 / 3 + 1) / 2)
     assert distinct([""]) == 1.0
+
+
+def test_a_checkpoint_without_finite_log_probs_is_broken_and_the_others_are_judged():
+    broken = probes("bad")
+    broken.loc[3, "total"] = np.nan
+    both = pd.concat([broken, probes("good", chosen=3, rejected=-3)])
+    drawn = pd.concat([samples(name="bad"), samples(name="good")]).drop_duplicates()
+    bad, good = diagnose_checkpoints(both, drawn, NO_GRADIENTS)
+    assert bad.code == "broken" and "1 of 210" in bad.headline and bad.remedies
+    assert good.code == "learning"

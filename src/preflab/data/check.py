@@ -68,13 +68,16 @@ def check(
     return (*both, *_single_class(dataset))
 
 
-def exclude(dataset: Dataset, problems: Iterable[Problem], codes: Sequence[str]) -> tuple[Dataset, tuple[Problem, ...]]:
+def exclude(
+    dataset: Dataset, problems: Iterable[Problem], codes: Sequence[str], *, study: bool = True
+) -> tuple[Dataset, tuple[Problem, ...]]:
     """Leave out the rows with declared problems; stop if any other problem remains.
 
     Args:
         dataset: what was checked.
         problems: what `check` returned for it.
         codes: the row codes that the study declares in `data.exclude`.
+        study: whether they come from a study file, and not from the option `--exclude` of a command.
 
     Returns:
         The data set without those rows, and the problems of the rows left out, to be counted and listed.
@@ -92,7 +95,7 @@ def exclude(dataset: Dataset, problems: Iterable[Problem], codes: Sequence[str])
     left = [found for found in problems if (found.file, found.row) not in out]
     kept = tuple(example for example in dataset.examples if dataset.where(example.row) not in out)
     if left:
-        raise DataError(_undeclared(dataset, left, codes, len(kept)))
+        raise DataError(_undeclared(dataset, left, codes, len(kept), study=study))
     if not kept:
         raise DataError(f"{dataset.source}: data.exclude leaves no row of {len(dataset.examples)}")
     rest = dataclasses.replace(dataset, examples=kept, problems=())
@@ -109,14 +112,17 @@ def _check_codes(codes: Sequence[str]) -> None:
             raise ConfigError(f"data.exclude: unknown code {code!r}. {nearest(code, list(ROW_CODES))}")
 
 
-def _undeclared(dataset: Dataset, left: Sequence[Problem], codes: Sequence[str], n_kept: int) -> str:
+def _undeclared(dataset: Dataset, left: Sequence[Problem], codes: Sequence[str], n_kept: int, *, study: bool) -> str:
     n_rows = len({(found.file, found.row) for found in left})
     head = f"{dataset.source}: {n_rows} row(s) have problems:\n{rows_by_code(left)}\n"
     if n_rows == n_kept:
         same = any(found.code == "prompt_in_two_splits" for found in left)
         hint = "name another file: this one holds another split's prompts" if same else "mend the file"
         return f"{head}No row would be left without them; {hint}."
-    line = exclude_line([*codes, *(found.code for found in left)])
+    every = sorted({*codes, *(found.code for found in left)})
+    if not study:
+        return f"{head}Mend them, or leave them out: {' '.join(f'--exclude {code}' for code in every)}"
+    line = exclude_line(every)
     return f"{head}Mend them, or leave them out for every method alike by writing in the study file:\n  {line}"
 
 

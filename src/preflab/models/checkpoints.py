@@ -61,11 +61,11 @@ def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]
         ConfigError: nothing there, an adapter for another base, or another vocabulary.
     """
     found = [folder for source in sources for folder in _folders(source)]
-    short = [folder.name for folder in found]
+    # A run of preflab keeps its model in a folder of that name. Folders of the same name are told by their whole paths.
+    short = [folder.parent.name if folder.name == "model" else folder.name for folder in found]
     return [
-        # Folders of the same name, such as the `model` of every run, are told apart by their whole paths.
-        _checked(Checkpoint(folder.name if short.count(folder.name) == 1 else str(folder), folder, start))
-        for folder in found
+        _checked(Checkpoint(name if short.count(name) == 1 else str(folder), folder, start))
+        for name, folder in zip(short, found, strict=True)
     ]
 
 

@@ -22,7 +22,7 @@ REPORT = "diagnosis.html"
 _WIDTH = 10.0
 _SHOWN = 24
 """Prompts whose answers are on the page."""
-_WARNINGS = ("displacement", "collapse", "reversed")
+_WARNINGS = ("broken", "displacement", "collapse", "reversed")
 _TITLES = {
     "chosen": "chosen",
     "rejected": "rejected",
@@ -99,8 +99,8 @@ def write_diagnosis_report(folder: Path) -> Path:
 
 def _context(tables: DiagnosisTables) -> dict[str, Any]:
     found, request = diagnoses(tables), tables.index["request"]
-    names = [each.checkpoint for each in found]
-    by_name = {name: changes(part) for name, part in tables.probes.groupby("checkpoint", sort=False)}
+    names = [each.checkpoint for each in found if each.code != "broken"]
+    by_name = {name: changes(tables.probes[tables.probes["checkpoint"] == name]) for name in names}
     return {
         "start": request["start"],
         "scope": ", ".join(
@@ -112,11 +112,11 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
         ),
         "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         "diagnoses": [(each, "warning" if each.code in _WARNINGS else "") for each in found],
-        "figure": _figure(names, by_name),
+        "figure": _figure(names, by_name) if names else None,
         "tables": [_table(name, tables.probes[tables.probes["checkpoint"] == name], by_name[name]) for name in names],
         "behaviour": _behaviour(tables, names),
         "answers": _answers(tables, names),
-        "similar": _similar(tables),
+        "similar": _similar(tables, names),
         "command": tables.index["command"],
         "probes": _TITLES,
     }
@@ -240,9 +240,9 @@ def _answers(tables: DiagnosisTables, names: Sequence[str]) -> list[dict[str, An
     return sorted(items, key=lambda item: -item["changed"])[:_SHOWN]
 
 
-def _similar(tables: DiagnosisTables) -> Table | None:
+def _similar(tables: DiagnosisTables, names: Sequence[str]) -> Table | None:
     """Return how the CHES score before training goes with the fall of the chosen response after it."""
-    chosen = tables.probes[tables.probes["role"] == "chosen"]
+    chosen = tables.probes[(tables.probes["role"] == "chosen") & tables.probes["checkpoint"].isin(names)]
     rows = []
     for name, part in chosen.groupby("checkpoint", sort=False):
         both = part.assign(change=part["total"] - part["start_total"]).merge(tables.pairs, on="row")

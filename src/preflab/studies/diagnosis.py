@@ -163,7 +163,7 @@ def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[
         raise DataError(f"{request.data}: a diagnosis needs pairs, a chosen and a rejected response to each prompt; "
                         f"these rows are {dataset.kind}.")  # fmt: skip
     settings = TokenSettings("auto", request.max_tokens, max(1, 3 * request.max_tokens // 4))
-    dataset, _ = exclude(dataset, check(dataset, tokenizer=tokenizer, tokens=settings), request.exclude)
+    dataset, _ = exclude(dataset, check(dataset, tokenizer=tokenizer, tokens=settings), request.exclude, study=False)
     order = permutation(len(dataset.examples), 0, "diagnosis")[: request.rows]
     examples = tuple(dataset.examples[i] for i in order)
     if len({example.prompt for example in examples}) < 2:
