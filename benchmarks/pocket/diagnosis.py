@@ -70,7 +70,7 @@ def main(words: Sequence[str]) -> None:
         print(pd.crosstab(table["code"], table["label"]))
         for rule in rules[:4]:
             report(f"{rule.feature} {'>' if rule.above else '<'} {rule.threshold:.3g}", rule.says_harmed(clear), clear)
-        report("collapse or reversed", clear["code"].isin(["collapse", "reversed"]), clear)
+        report("verdict collapse", clear["code"] == "collapse", clear)
         report("majority", pd.Series(commonest, index=clear.index), clear)
 
 
@@ -91,8 +91,9 @@ def hits(rule: Rule, table: pd.DataFrame) -> float:
 
 def candidates(table: pd.DataFrame) -> Iterator[Rule]:
     """Yield for every feature and side the threshold that is right most often, in the middle of its gap."""
+    clear = table[table["label"] != "unclear"]
     for feature in [column for column in table if column.startswith("f_")]:
-        values = np.sort(table[feature].unique())
+        values = np.sort(clear[feature].unique())
         middles = (values[1:] + values[:-1]) / 2
         for above in (True, False):
             found = [Rule(feature, float(m), above) for m in middles]
