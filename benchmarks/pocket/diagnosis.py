@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from preflab.diagnose.checkpoints import changes, diagnose_checkpoints, distinct
-from preflab.report.diagnosis import load_diagnosis
+from preflab.diagnose.checkpoints import changes, kl_per_token
+from preflab.report.diagnosis import Examined, load_diagnosis
 from preflab.stats.intervals import mean_interval, wilson_interval
 
 RATES = (2e-4, 5e-4, 1e-3, 2e-3, 3e-3)
@@ -118,19 +118,17 @@ def runs(folder: Path, name: str, size: int) -> pd.DataFrame:
     out = folder / f"{data}-{seed}-diagnosis"
     diagnose = [command, "diagnose", "pocket:base", *models, "--data", "pocket:validation", "--gradients", "0"]
     subprocess.run([*diagnose, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
-    tables = load_diagnosis(out)
-    verdicts = diagnose_checkpoints(tables.probes, tables.samples, tables.gradients)
     return pd.DataFrame(
         [
             {
                 "name": name,
                 "method": cell["method"],
                 "setting": cell["setting"],
-                "code": verdict.code,
+                "code": each.diagnosis.code,
                 **effect(study, cell),
-                **features(tables, verdict.checkpoint),
+                **features(each),
             }
-            for (study, cell), verdict in zip(cells, verdicts, strict=True)
+            for (study, cell), each in zip(cells, load_diagnosis(out).examined, strict=True)
         ]
     )
 
@@ -161,19 +159,19 @@ def effect(study: Path, cell: dict[str, Any]) -> dict[str, Any]:
     return {"change": interval.estimate, "label": label}
 
 
-def features(tables: Any, checkpoint: str) -> dict[str, float]:
+def features(each: Examined) -> dict[str, float]:
     """Return what a diagnosis measured, without any reward."""
-    probes = tables.probes[tables.probes["checkpoint"] == checkpoint]
-    own = tables.samples[tables.samples["checkpoint"] == checkpoint]
-    first = tables.samples[tables.samples["checkpoint"] == ""]
-    found = {f"f_{role}": interval.estimate for role, interval in changes(probes).items()}
-    drawn, before = own[own["kind"] == "sampled"], first[first["kind"] == "sampled"]
+    drawn, before = (
+        each.samples[(each.samples["of"] == of) & (each.samples["kind"] == "sampled")] for of in ("checkpoint", "start")
+    )
     return {
-        **found,
+        **{f"f_{role}": change.total.estimate for role, change in changes(each.probes).items()},
+        **{f"f_{role}_token": change.per_token for role, change in changes(each.probes).items()},
         "f_kl": float(drawn["kl_exact"].mean()),
+        "f_kl_token": kl_per_token(drawn),
         "f_entropy": float(drawn["entropy"].mean() - before["entropy"].mean()),
         "f_length": float(np.log(drawn["n_tokens"].mean() / before["n_tokens"].mean())),
-        "f_distinct": distinct(drawn["text"].tolist()) - distinct(before["text"].tolist()),
+        "f_distinct": float(drawn["distinct"].mean() - before["distinct"].mean()),
         "f_cut": float(drawn["truncated"].mean()),
     }
 

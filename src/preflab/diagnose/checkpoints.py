@@ -1,6 +1,6 @@
 """What a method did to a model: a verdict on each checkpoint from its log-probs, samples and gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,41 +9,56 @@ import pandas as pd
 
 from preflab.stats.intervals import Interval, mean_interval
 
+NAMES = {
+    "mismatched": "answers to other prompts",
+    "paraphrase": "paraphrases of the chosen response",
+    "greedy": "the start point's greedy answers",
+    "sampled": "the start point's samples",
+    "shuffled": "shuffled words",
+    "repeated": "one token repeated",
+}
+"""Unseen answers, for people."""
 DEGENERATE = ("shuffled", "repeated")
-UNSEEN = ("mismatched", "paraphrase", "greedy", "sampled", *DEGENERATE)
-FAR = 8.2
-"""Nats of KL per answer beyond which training has mostly done harm: chosen on 30 runs of the pocket world, whose true
-reward is known, judged on others (docs/results/diagnosis.md). Answers there have about ten tokens."""
+"""Strings that mean nothing; their first token may be the chosen response's, so only what follows it is judged."""
+SMALL = 0.01
+"""Nats per token below which a change is none, however many rows show it."""
+FAR = 1.15
+"""Nats of KL per sampled token beyond which training has mostly done harm: chosen on runs of the pocket world, whose
+true reward is known, and judged on others (docs/results/diagnosis.md)."""
 REPEATED = 0.5
-"""Share of the start point's distinct word pairs below which answers count as repeating themselves."""
+"""Share of the start point's distinct token pairs below which answers count as repeating themselves."""
+SAME = 0.5
+"""Share of answers that are one and the same from which on a model counts as answering everything alike."""
 LENGTH_RATIO = 1.25
 """Ratio of mean lengths from which on answers count as longer or shorter."""
 SHARED_DIRECTION = 0.5
 """Cosine of the two sides' gradients above which pushing one down pushes the other too."""
 
-Code = Literal["broken", "displacement", "collapse", "suppression", "learning", "reversed", "unchanged"]
+Code = Literal["broken", "collapse", "reversed", "displacement", "learning", "suppression", "separation", "unchanged"]
 
 MEANING: dict[Code, str] = {
-    "broken": "broken: some log-probs are not finite",
-    "displacement": "displacement: the chosen responses fell while the margin grew",
-    "collapse": "collapse: far from the start point, strings that mean nothing gained probability",
-    "suppression": "suppression: the rejected responses fell and the chosen ones stayed",
-    "learning": "learning: the chosen responses rose and the margin grew",
+    "broken": "broken: numbers that are not finite",
+    "collapse": "collapse",
     "reversed": "reversal: the margin shrank",
+    "displacement": "displacement: the chosen responses fell while the margin grew",
+    "learning": "learning: the chosen responses rose and the margin grew",
+    "suppression": "suppression: the rejected responses fell, and the chosen ones moved too little to tell",
+    "separation": "separation: the margin grew, and neither side alone moved enough to tell",
     "unchanged": "no change that these rows can show",
 }
 REMEDIES: dict[Code, tuple[str, ...]] = {
     "broken": ("take an earlier checkpoint, and train with a smaller learning rate or in float32",),
+    "collapse": ("a smaller learning rate or fewer steps", "a larger beta, which holds the policy to its start point"),
+    "reversed": ("check that chosen and rejected are not exchanged",),
     "displacement": (
         "a term that holds the chosen responses up: `sft_dpo`, `dpo_nll`, `rpo` or `dpop`",
         "a slower fall of the rejected ones: `flex_dpo` with a smaller beta_rejected",
         "fewer pairs whose responses are alike: leave those with the highest CHES scores out",
         "fewer steps, or a smaller learning rate: choose the checkpoint on held-out chosen log-probs",
     ),
-    "collapse": ("a smaller learning rate or fewer steps", "a larger beta, which holds the policy to its start point"),
-    "suppression": ("`sft_dpo` or `dpop`, if the chosen responses should rise",),
-    "reversed": ("check that chosen and rejected are not exchanged",),
     "learning": (),
+    "suppression": ("`sft_dpo` or `dpop`, if the chosen responses should rise",),
+    "separation": (),
     "unchanged": ("more steps, a larger learning rate, or more rows to see smaller changes (`--rows`)",),
 }
 
@@ -67,91 +82,135 @@ class Diagnosis:
     remedies: tuple[str, ...]
 
 
-def diagnose_checkpoints(probes: pd.DataFrame, samples: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Diagnosis, ...]:
-    """Return a verdict on every checkpoint, in the order of `probes`.
-
-    A change counts when its 95 % interval over rows, which are clustered by prompt, excludes zero.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How the log-prob of one kind of response changed since the start point.
 
     Args:
-        probes: one row per checkpoint, row and role: total, start_total, length, first_change, tail_change, prompt.
-        samples: one row per checkpoint and answer; the start point's have an empty checkpoint: kind (`greedy`,
-            `sampled`), text, n_tokens, entropy, kl_exact.
-        gradients: one row per checkpoint and pair: grad_chosen, grad_rejected, cosine; may be empty.
+        total: nats per response, with a 95 % interval over prompts.
+        per_token: nats per token, over all tokens of all responses.
     """
-    return tuple(
-        _diagnose(str(name), part, samples, gradients) for name, part in probes.groupby("checkpoint", sort=False)
-    )
+
+    total: Interval
+    per_token: float
+
+    @property
+    def rose(self) -> bool:
+        """Whether the interval lies above zero and the change is worth a word."""
+        return self.total.low > 0 and self.per_token > SMALL
+
+    @property
+    def fell(self) -> bool:
+        """Whether the interval lies below zero and the change is worth a word."""
+        return self.total.high < 0 and self.per_token < -SMALL
+
+    def __str__(self) -> str:
+        """Return `+1.2 ± 0.3 nats`."""
+        return f"{self.total.estimate:+.1f}{_spread(self.total, 1)} nats"
 
 
-def _diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: pd.DataFrame) -> Diagnosis:
-    if not is_finite(probes):
-        n = int((~np.isfinite(probes["total"])).sum())
-        headline = f"Broken: {n} of {len(probes)} log-probs are not finite."
-        return Diagnosis(name, "broken", headline, (), REMEDIES["broken"])
+def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: pd.DataFrame) -> Diagnosis:
+    """Return the verdict on one checkpoint.
+
+    Args:
+        name: of the checkpoint.
+        probes: one row per row and role of this checkpoint: prompt, length, total, start_total, first_change,
+            tail_change; none where its weights are not finite.
+        samples: answers of the start point (`of` is `start`) and of this checkpoint (`checkpoint`), one to a prompt:
+            of, kind (`greedy`, `sampled`), text, n_tokens, truncated, distinct, entropy, kl_exact.
+        gradients: one row per pair: of, grad_chosen, grad_rejected, cosine; may be empty.
+    """
+    own, first = _answers(samples, "checkpoint"), _answers(samples, "start")
+    numbers = [probes["total"], own["kl_exact"], own["entropy"]]
+    if probes.empty or not all(np.isfinite(values.astype(float)).all() for values in numbers):
+        return Diagnosis(name, "broken", "Broken: weights or log-probs are not finite.", (), REMEDIES["broken"])
     change = changes(probes)
-    chosen, rejected, margin = change["chosen"], change["rejected"], change["margin"]
-    own, first = _answers(samples, name), _answers(samples, "")
-    gained = any(role in change and _rose(change[role]) for role in DEGENERATE)
-    repeats = _distinct(own) < REPEATED * _distinct(first)
-    # Strings that mean nothing gain a little in many good runs too; far from the start point they are a symptom.
-    if repeats or (gained and _kl(own).estimate > FAR):
-        code: Code = "collapse"
-    elif _fell(margin):
-        code = "reversed"
-    elif _rose(margin):
-        code = "displacement" if _fell(chosen) else "learning" if _rose(chosen) else "suppression"
-    else:
-        code = "unchanged"
+    code, why = _verdict(change, own, first)
     headline = (
-        f"{MEANING[code][0].upper()}{MEANING[code][1:]}. Chosen {_nats(chosen)}, rejected {_nats(rejected)}, margin "
-        f"{_nats(margin)} per response."
+        f"{MEANING[code][0].upper()}{MEANING[code][1:]}{why}. Chosen {change['chosen']}, rejected "
+        f"{change['rejected']}, margin {change['margin']} per response."
     )
-    evidence = [_distance(own), *_where(change), *_parts(probes), _answering(own, first)]
-    mine = gradients[gradients["checkpoint"] == name] if len(gradients) else gradients
-    if len(mine):
-        evidence.append(_direction(mine))
-    return Diagnosis(name, code, headline, tuple(evidence), REMEDIES[code])
+    evidence = [_distance(own, change), *_where(change), *_parts(probes), _answering(own, first)]
+    return Diagnosis(name, code, headline, (*evidence, *_direction(gradients)), REMEDIES[code])
 
 
-def is_finite(probes: pd.DataFrame) -> bool:
-    """Return whether every log-prob of a checkpoint is a number; nothing can be said of one that is broken."""
-    return bool(np.isfinite(probes["total"]).all())
+def changes(probes: pd.DataFrame) -> dict[str, Change]:
+    """Return the mean change of each role's log-prob since the start point, and of the margin.
 
-
-def changes(probes: pd.DataFrame) -> dict[str, Interval]:
-    """Return the mean change of each role's log-prob since the start point, and of the margin, nats per response."""
-    wide = (probes["total"] - probes["start_total"]).groupby([probes["row"], probes["role"]]).first().unstack("role")
+    Of shuffled and repeated tokens only what follows the first token counts.
+    """
+    moved = (probes["total"] - probes["start_total"]).where(~probes["role"].isin(DEGENERATE), probes["tail_change"])
+    wide = moved.groupby([probes["row"], probes["role"]]).first().unstack("role")
+    tokens = probes.groupby("role")["length"].sum()
     prompts = probes.groupby("row")["prompt"].first().reindex(wide.index)
     wide["margin"] = wide["chosen"] - wide["rejected"]
-    order = [role for role in ("chosen", "rejected", "margin", *UNSEEN) if role in wide]
-    return {role: _mean(wide[role], prompts) for role in order}
+    tokens["margin"] = (tokens["chosen"] + tokens["rejected"]) / 2
+    found = {}
+    for role in ("chosen", "rejected", "margin", *NAMES):
+        if role in wide:
+            known = wide[role].notna()
+            total = mean_interval(wide[role][known].to_numpy(dtype=float), clusters=prompts[known].tolist())
+            found[role] = Change(total, float(wide[role][known].sum() / tokens[role]))
+    return found
 
 
-def _mean(values: pd.Series, prompts: pd.Series) -> Interval:
-    known = values.notna()
-    return mean_interval(values[known].to_numpy(dtype=float), clusters=prompts[known].tolist())
+def kl_per_token(own: pd.DataFrame) -> float:
+    """Return KL(checkpoint || start point) in nats per sampled token."""
+    drawn = own[own["kind"] == "sampled"]
+    return float(drawn["kl_exact"].sum() / drawn["n_tokens"].sum())
 
 
-def _where(change: dict[str, Interval]) -> Iterator[str]:
-    """Say which unseen answers gained and which lost."""
-    rose = sorted((r for r in UNSEEN if r in change and _rose(change[r])), key=lambda r: -change[r].estimate)
-    fell = sorted((r for r in UNSEEN if r in change and _fell(change[r])), key=lambda r: change[r].estimate)
+def _verdict(change: dict[str, Change], own: pd.DataFrame, first: pd.DataFrame) -> tuple[Code, str]:
+    """Return what happened, and what the word does not say."""
+    if own["distinct"].mean() < REPEATED * first["distinct"].mean():
+        return "collapse", ": answers repeat themselves"
+    if _same(own) > SAME > _same(first):
+        return "collapse", ": most prompts get the same answer"
+    # Strings that mean nothing gain a little in good runs too; far from the start point they are a symptom.
+    gained = [NAMES[role] for role in DEGENERATE if role in change and change[role].rose]
+    if gained and kl_per_token(own) > FAR:
+        return "collapse", f": far from the start point, and {' and '.join(gained)} gained probability"
+    margin, chosen = change["margin"], change["chosen"]
+    if margin.fell:
+        return "reversed", ""
+    if not margin.rose:
+        return "unchanged", ""
+    if chosen.fell:
+        return "displacement", ""
+    if chosen.rose:
+        return "learning", ""
+    return ("suppression" if change["rejected"].fell else "separation"), ""
+
+
+def _same(answers: pd.DataFrame) -> float:
+    """Return the share of the commonest answer."""
+    return float(answers[answers["kind"] == "greedy"]["text"].value_counts(normalize=True).max())
+
+
+def _distance(own: pd.DataFrame, change: dict[str, Change]) -> str:
+    drawn = own[own["kind"] == "sampled"]
+    kl, each = mean_interval(drawn["kl_exact"].to_numpy(dtype=float)), kl_per_token(own)
+    side, often = ("more", "mostly") if each > FAR else ("less", "seldom")
+    back = ""
+    if "sampled" in change:
+        back = f", and {-change['sampled'].total.estimate:.1f} the other way on the start point's samples"
+    return (
+        f"KL from the start point {kl.estimate:.2f}{_spread(kl, 2)} nats per sampled answer{back}. That is {each:.2f} "
+        f"per token; {side} than {FAR:g} has {often} meant harm in the pocket world, where alone it was measured."
+    )
+
+
+def _where(change: dict[str, Change]) -> Iterator[str]:
+    """Say which unseen answers gained and which lost; the start point's samples can only lose, so they are left out."""
+    unseen = [role for role in NAMES if role in change and role != "sampled"]
+    rose = sorted((r for r in unseen if change[r].rose), key=lambda r: -change[r].total.estimate)
+    fell = sorted((r for r in unseen if change[r].fell), key=lambda r: change[r].total.estimate)
     if rose:
-        yield f"More likely now: {', '.join(f'{_NAMES[r]} ({_nats(change[r])})' for r in rose)}."
+        yield f"More likely now: {', '.join(f'{NAMES[r]} ({change[r]})' for r in rose)}."
     if fell:
-        yield f"Less likely now: {', '.join(f'{_NAMES[r]} ({_nats(change[r])})' for r in fell)}."
-    if not rose and _fell(change["chosen"]):
-        yield "No unseen answer gained: the probability went to answers that no probe stands for; read them below."
-
-
-_NAMES = {
-    "mismatched": "answers to other prompts",
-    "paraphrase": "paraphrases of the chosen response",
-    "greedy": "the start point's greedy answers",
-    "sampled": "the start point's own samples",
-    "shuffled": "shuffled words",
-    "repeated": "one token repeated",
-}
+        yield f"Less likely now: {', '.join(f'{NAMES[r]} ({change[r]})' for r in fell)}."
+    if not rose and change["chosen"].fell:
+        yield "No unseen answer clearly gained, so none of them shows where the probability went; the answers may."
 
 
 def _parts(probes: pd.DataFrame) -> Iterator[str]:
@@ -166,78 +225,35 @@ def _parts(probes: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _kl(own: pd.DataFrame) -> Interval:
-    """Return KL(checkpoint || start point), nats per sampled answer."""
-    return mean_interval(own[own["kind"] == "sampled"]["kl_exact"].to_numpy(dtype=float))
-
-
-def _distance(own: pd.DataFrame) -> str:
-    kl = _kl(own)
-    if kl.estimate > FAR:
-        meaning = f"more than {FAR:g}, where training had mostly made models of the pocket world worse"
-    else:
-        meaning = f"below {FAR:g}, where training had seldom made models of the pocket world worse"
-    return f"KL from the start point {_plain(kl)} nats per sampled answer: {meaning}."
-
-
 def _answering(own: pd.DataFrame, first: pd.DataFrame) -> str:
     drawn, before = own[own["kind"] == "sampled"], first[first["kind"] == "sampled"]
     ratio = drawn["n_tokens"].mean() / before["n_tokens"].mean()
     how = ", longer" if ratio > LENGTH_RATIO else ", shorter" if ratio < 1 / LENGTH_RATIO else ""
+    cut = drawn["truncated"].mean(), before["truncated"].mean()
+    limit = f"; {cut[0]:.0%} hit the limit ({cut[1]:.0%})" if max(cut) > 0 else ""
     return (
-        f"Sampled answers have {drawn['n_tokens'].mean():.1f} tokens (start point "
-        f"{before['n_tokens'].mean():.1f}{how}), {drawn['entropy'].mean():.2f} nats of entropy per token "
-        f"({before['entropy'].mean():.2f}), and {_distinct(drawn):.0%} of their word pairs are distinct "
-        f"({_distinct(before):.0%})."
+        f"Sampled answers have {drawn['n_tokens'].mean():.1f} tokens (start point {before['n_tokens'].mean():.1f}{how})"
+        f"{limit}, {drawn['entropy'].mean():.2f} nats of entropy per token ({before['entropy'].mean():.2f}), and "
+        f"{drawn['distinct'].mean():.0%} of their token pairs are distinct ({before['distinct'].mean():.0%})."
     )
 
 
-def _direction(gradients: pd.DataFrame) -> str:
-    ratio = (gradients["grad_rejected"] / gradients["grad_chosen"]).median()
-    cosine = mean_interval(gradients["cosine"].to_numpy(dtype=float))
+def _direction(gradients: pd.DataFrame) -> Iterator[str]:
+    if gradients.empty:
+        return
+    own, first = _answers(gradients, "checkpoint"), _answers(gradients, "start")
+    ratio, before = ((g["grad_rejected"] / g["grad_chosen"]).median() for g in (own, first))
+    cosine = mean_interval(own["cosine"].to_numpy(dtype=float))
     shared = "; pushing one side moves the other with it" if cosine.estimate > SHARED_DIRECTION else ""
-    return (
-        f"Gradients of the two log-probs by the weights, {len(gradients)} pairs: the rejected side's is {ratio:.1f} "
-        f"times the chosen side's (median), their cosine is {_plain(cosine)}{shared}."
+    yield (
+        f"Gradients of the two log-probs per token by the weights, {len(own)} pairs: the rejected side's is "
+        f"{ratio:.1f} times the chosen side's (start point {before:.1f}, medians), their cosine is "
+        f"{cosine.estimate:.2f}{_spread(cosine, 2)} ({first['cosine'].mean():.2f}){shared}."
     )
 
 
-def distinct(texts: Sequence[str], n: int = 2) -> float:
-    """Return the share of distinct word n-grams within each text, averaged over the texts that have any (distinct-n).
-
-    Within texts and not over all of them together, so that the number does not depend on how many there are.
-    """
-    shares = []
-    for text in texts:
-        words = text.split()
-        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-        if grams:
-            shares.append(len(set(grams)) / len(grams))
-    return float(np.mean(shares)) if shares else 1.0
-
-
-def _distinct(answers: pd.DataFrame) -> float:
-    return distinct(answers["text"].tolist())
-
-
-def _answers(samples: pd.DataFrame, checkpoint: str) -> pd.DataFrame:
-    return samples[samples["checkpoint"] == checkpoint]
-
-
-def _rose(interval: Interval) -> bool:
-    return interval.low > 0
-
-
-def _fell(interval: Interval) -> bool:
-    return interval.high < 0
-
-
-def _nats(interval: Interval) -> str:
-    return f"{interval.estimate:+.1f}{_spread(interval, 1)} nats"
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.estimate:.2f}{_spread(interval, 2)}"
+def _answers(frame: pd.DataFrame, of: str) -> pd.DataFrame:
+    return frame[frame["of"] == of]
 
 
 def _spread(interval: Interval, digits: int) -> str:

@@ -3,8 +3,9 @@
 A probe is one more response to a pair's prompt, so one forward over rows with shared prompts measures a checkpoint.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,8 @@ PROBES: Final = {
     "shuffled": "the tokens of the chosen response in random order",
     "repeated": "the first token of the chosen response again and again, as often as it has tokens",
 }
-"""Unseen answers, by role."""
+"""Unseen answers, by role. One that equals a response of the pair is seen, and left out. The first token of the last
+two may be the chosen response's own; only what follows it means nothing."""
 
 _STREAM = "probe"
 
@@ -60,7 +62,10 @@ def add_probes(
             "shuffled": np.concatenate([body[order], end]),
             "repeated": np.concatenate([np.repeat(chosen[:1], len(body)), end]),
         }
-        found.append(replace(row, responses={**row.responses, **probes}))
+        every = {**row.responses, **probes}
+        seen = {row.responses[role].tobytes() for role in PAIR}
+        kept = {role: ids for role, ids in every.items() if role in PAIR or ids.tobytes() not in seen}
+        found.append(replace(row, responses=kept))
     return found
 
 
@@ -115,14 +120,15 @@ def describe_answers(
         budget: flat tokens per forward.
 
     Returns:
-        `policy_total` and `start_total` (nats), `entropy` (mean over positions, nats per token), and three estimates of
+        `policy_total` and `start_total` (nats), `distinct` (share of distinct pairs of neighbouring tokens, 1 where
+        there are none), `entropy` (mean over positions, nats per token), and three estimates of
         KL(policy || start) in nats per response: `kl_k1` (log-ratio of the sample), `kl_k3` (Schulman, 2020) and
         `kl_exact`, the sum over the sample's positions of the KL over the whole vocabulary. All have the same mean for
         sampled answers; for greedy ones only `kl_exact` says something, about greedy positions.
     """
     asked = [TokenRow(row.row, row.prompt, {"answer": a.tokens}) for row, a in zip(rows, found, strict=True)]
     device = next(model.parameters()).device
-    records: list[dict[str, float]] = [{} for _ in asked]
+    records = [{"distinct": _distinct(answer.tokens)} for answer in found]
     for group in fill(asked, ("answer",), budget):
         batch = flatten([asked[i] for i in group], ("answer",), device)
         ours, theirs = hidden_states(model, batch), hidden_states(start, batch)
@@ -146,6 +152,11 @@ def describe_answers(
             for key, value in zip(batch.responses, sums.tolist(), strict=True):
                 records[group[key.row]][name] = value
     return records
+
+
+def _distinct(tokens: NDArray[np.int64]) -> float:
+    pairs = list(pairwise(tokens.tolist()))
+    return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
 @torch.no_grad()
@@ -177,31 +188,29 @@ def similarities(model: PreTrainedModel, rows: Sequence[TokenRow], *, budget: in
     return records
 
 
-def gradient_sizes(
-    model: PreTrainedModel, rows: Sequence[TokenRow], *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[dict[str, float]]:
-    """Return, for each pair, the norms of the gradients of both sides' log-probs by the weights, and their cosine.
+def gradient_sizes(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[dict[str, float]]:
+    """Return, for each pair, the norms of the gradients of both sides' mean log-probs by the weights, and their cosine.
+
+    Per token, so that the longer side does not have the larger gradient for its length alone.
 
     A cosine near 1 means that pushing the rejected response down pushes the chosen one down too.
 
     Args:
         model: the model; every weight counts.
         rows: pairs; each takes two backward passes.
-        progress: called with pairs done and pairs to do.
     """
     frozen = [p for p in model.parameters() if not p.requires_grad]
     model.requires_grad_(True)
     weights = [p for _, p in trainable(model)]
     records = []
     try:
-        for done, row in enumerate(rows, start=1):
+        for row in rows:
             chosen, rejected = (_gradient(model, row, role, weights) for role in PAIR)
             products = [_dot(chosen, chosen), _dot(rejected, rejected), _dot(chosen, rejected)]
             a, b, c = (float(value) for value in products)
             records.append(
                 {"grad_chosen": a**0.5, "grad_rejected": b**0.5, "cosine": c / (a * b) ** 0.5 if a * b else 0.0}
             )
-            progress(done, len(rows))
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
@@ -209,13 +218,12 @@ def gradient_sizes(
 
 
 def _gradient(model: PreTrainedModel, row: TokenRow, role: str, weights: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """Return the gradient of a response's log-prob by every weight; None for weights that it does not pass."""
+    """Return the gradient of a response's mean log-prob by every weight; None for weights that it does not pass."""
     logps = token_logps(model, flatten([row], (role,), weights[0].device))
-    return torch.autograd.grad(logps.sum(), weights, allow_unused=True)
+    return torch.autograd.grad(logps.mean(), weights, allow_unused=True)
 
 
 def _dot(first: Sequence[Tensor | None], second: Sequence[Tensor | None]) -> Tensor:
-    terms = [
-        (a.double() * b.double()).sum() for a, b in zip(first, second, strict=True) if a is not None and b is not None
-    ]
-    return torch.stack(terms).sum()
+    """Return the inner product over all weights; float32 within a weight, so that no copy of it is made."""
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    return torch.stack([torch.dot(a.flatten(), b.flatten()).double() for a, b in both]).sum()

@@ -1,19 +1,20 @@
 """Checkpoints from anywhere: model folders, PEFT adapters on a base, folders of either over time, Hub ids."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from preflab.core.errors import ConfigError
 from preflab.core.ids import digest_of, file_digest
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.load import load_model, load_tokenizer, resolve, weights_digest
 
-_MODEL, _ADAPTER = "config.json", "adapter_config.json"
+_MODEL, _ADAPTER, _ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -25,22 +26,24 @@ class Checkpoint:
         name: for people, such as `checkpoint-200`.
         folder: a model's, or an adapter's.
         start: folder of the start point, on which an adapter sits.
+        notes: what a reader of its numbers should know.
     """
 
     name: str
     folder: Path
     start: Path
+    notes: tuple[str, ...] = ()
 
     @property
     def is_adapter(self) -> bool:
-        """Whether the folder holds an adapter alone."""
-        return not (self.folder / _MODEL).exists()
+        """Whether the folder holds an adapter; some trainers leave the model's configuration beside it."""
+        return (self.folder / _ADAPTER).exists()
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides its numbers."""
         if not self.is_adapter:
             return weights_digest(self.folder)
-        files = sorted([self.folder / _ADAPTER, *self.folder.glob("*.safetensors")])
+        files = [self.folder / _ADAPTER, self.folder / _ADAPTER_WEIGHTS]
         return digest_of([weights_digest(self.start), *map(file_digest, files)])
 
     def load(self, *, dtype: str, device: str) -> PreTrainedModel:
@@ -58,29 +61,29 @@ def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]
         start: folder of the start point.
 
     Raises:
-        ConfigError: nothing there, an adapter for another base, or another vocabulary.
+        ConfigError: nothing there, the same one twice, an adapter for another base, pickled weights, or a vocabulary
+            in which a token has another number.
     """
-    found = [folder for source in sources for folder in _folders(source)]
-    # A run of preflab keeps its model in a folder of that name. Folders of the same name are told by their whole paths.
-    short = [folder.parent.name if folder.name == "model" else folder.name for folder in found]
-    return [
-        _checked(Checkpoint(name if short.count(name) == 1 else str(folder), folder, start))
-        for name, folder in zip(short, found, strict=True)
-    ]
+    found = [pair for source in sources for pair in _folders(source)]
+    folders = [folder.resolve() for _, folder in found]
+    if repeated := [folder for folder in folders if folders.count(folder) > 1]:
+        raise ConfigError(f"{repeated[0]}: named twice; name each checkpoint once.")
+    names = [name for name, _ in found]
+    return [_checked(name if names.count(name) == 1 else str(folder), folder, start) for name, folder in found]
 
 
-def _folders(source: str) -> list[Path]:
+def _folders(source: str) -> list[tuple[str, Path]]:
+    """Return name and folder of what a source stands for; the final model of a run comes behind its checkpoints."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        return [resolve(source)]
-    if _holds_weights(folder):
-        return [folder]
+        return [(source, resolve(source))]
+    folder = Path(os.path.abspath(folder))  # `.` gets a name, and a link keeps its own
     inside = sorted((p for p in folder.iterdir() if p.is_dir() and _holds_weights(p)), key=_step)
-    if not inside:
-        raise ConfigError(
-            f"{source}: no checkpoint here; a model has {_MODEL}, an adapter {_ADAPTER}, both with *.safetensors files."
-        )
-    return inside
+    found = [*inside, *([folder] if _holds_weights(folder) else [])]
+    if not found:
+        raise ConfigError(f"{source}: no checkpoint here; a model has {_MODEL}, an adapter {_ADAPTER}.")
+    # A run of preflab keeps its model in a folder of that name.
+    return [(p.parent.name if p.name == "model" else p.name, p) for p in found]
 
 
 def _holds_weights(folder: Path) -> bool:
@@ -93,40 +96,45 @@ def _step(folder: Path) -> tuple[int, str]:
     return int(numbers[-1]) if numbers else -1, folder.name
 
 
-def _checked(checkpoint: Checkpoint) -> Checkpoint:
+def _checked(name: str, folder: Path, start: Path) -> Checkpoint:
+    checkpoint, notes = Checkpoint(name, folder, start), list[str]()
     if checkpoint.is_adapter:
-        _check_base(checkpoint)
-    if any((checkpoint.folder / name).exists() for name in _TOKENIZER_FILES):
-        own, first = _vocabulary(checkpoint.folder), _vocabulary(checkpoint.start)
-        if own != first:
+        if not (folder / _ADAPTER_WEIGHTS).exists():
+            raise ConfigError(f"{name}: no {_ADAPTER_WEIGHTS}; pickled weights are not loaded, save it as safetensors.")
+        notes += _base_notes(checkpoint)
+    if any((folder / file).exists() for file in _TOKENIZER_FILES):
+        notes += _tokenizer_notes(checkpoint)
+    return Checkpoint(name, folder, start, tuple(notes))
+
+
+def _tokenizer_notes(checkpoint: Checkpoint) -> list[str]:
+    """Refuse a vocabulary that gives a number to another token; one that only has more tokens is the same text."""
+    own, first = load_tokenizer(checkpoint.folder), load_tokenizer(checkpoint.start)
+    ours = {number: token for token, number in own.get_vocab().items()}
+    for token, number in first.get_vocab().items():
+        if ours.get(number, token) != token:
             raise ConfigError(
-                f"{checkpoint.name}: its vocabulary differs from the start point's ({len(own):,} and {len(first):,} "
-                "tokens), so their log-probs speak of different tokens; name the start point it was trained from."
+                f"{checkpoint.name}: its vocabulary differs from the start point's (token {number} is "
+                f"{ours[number]!r}, not {token!r}), so their log-probs speak of different tokens; name the start point "
+                "that it was trained from."
             )
-    return checkpoint
+    if own.chat_template == first.chat_template:
+        return []
+    return ["It brings another chat template than the start point; prompts were rendered with the start point's."]
 
 
-def _vocabulary(folder: Path) -> dict[str, int]:
-    tokenizer: PreTrainedTokenizerBase = load_tokenizer(folder)
-    return dict(tokenizer.get_vocab())
-
-
-def _check_base(checkpoint: Checkpoint) -> None:
+def _base_notes(checkpoint: Checkpoint) -> list[str]:
     """Refuse an adapter whose recorded base is known not to be the start point."""
-    recorded = str(
-        json.loads((checkpoint.folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    )
-    base = Path(recorded).expanduser()
-    if (base / _MODEL).exists():
+    settings = json.loads((checkpoint.folder / _ADAPTER).read_text(encoding="utf-8"))
+    recorded = settings.get("base_model_name_or_path")
+    base = Path(str(recorded)).expanduser()
+    if recorded and f"models--{str(recorded).replace('/', '--')}" in checkpoint.start.parts:
+        return []  # the start point is the Hub cache's snapshot of the base
+    if recorded and (base / _MODEL).exists():
         if weights_digest(base) == weights_digest(checkpoint.start):
-            return
-    elif base.name == checkpoint.start.name or _is_snapshot_of(checkpoint.start, recorded):
-        return
-    raise ConfigError(
-        f"{checkpoint.name}: an adapter for {recorded}, not for {checkpoint.start}; name its base as the start point."
-    )
-
-
-def _is_snapshot_of(folder: Path, repository: str) -> bool:
-    """Return whether a folder is the Hub cache's snapshot of a repository."""
-    return f"models--{repository.replace('/', '--')}" in folder.parts
+            return []
+        raise ConfigError(
+            f"{checkpoint.name}: an adapter for {recorded}, not for {checkpoint.start}; name its base as START."
+        )
+    said = f"says that it belongs to {recorded}, which is not here" if recorded else "does not say which base it is for"
+    return [f"The adapter {said}; whether that is the start point could not be checked."]

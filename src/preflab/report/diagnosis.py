@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from preflab.core.errors import ConfigError
-from preflab.diagnose.checkpoints import UNSEEN, Diagnosis, changes, diagnose_checkpoints
+from preflab.diagnose.checkpoints import DEGENERATE, NAMES, Change, Diagnosis, changes, diagnose, kl_per_token
 from preflab.report.page import template, write_page
 from preflab.report.sections import Cell, Table
 from preflab.report.svg import COLOURS, MUTED, FigureText, panels, style, to_svg
@@ -22,18 +22,34 @@ REPORT = "diagnosis.html"
 _WIDTH = 10.0
 _SHOWN = 24
 """Prompts whose answers are on the page."""
-_WARNINGS = ("broken", "displacement", "collapse", "reversed")
-_TITLES = {
-    "chosen": "chosen",
-    "rejected": "rejected",
-    "margin": "margin",
-    "mismatched": "answers to other prompts",
-    "paraphrase": "paraphrase of chosen",
-    "greedy": "start's greedy answer",
-    "sampled": "start's sample",
-    "shuffled": "shuffled words",
-    "repeated": "one token repeated",
-}
+_WARNINGS = ("broken", "collapse", "reversed", "displacement")
+_TITLES = {"chosen": "chosen", "rejected": "rejected", **NAMES}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was measured of one checkpoint, beside the start point.
+
+    Args:
+        name: of the checkpoint.
+        notes: what a reader of its numbers should know.
+        probes: one row per row and role; empty where the weights are not finite.
+        samples: answers; `of` is `start` or `checkpoint`.
+        gradients: one row per pair; `of` likewise; empty where none were taken.
+        diagnosis: the verdict.
+    """
+
+    name: str
+    notes: tuple[str, ...]
+    probes: pd.DataFrame
+    samples: pd.DataFrame
+    gradients: pd.DataFrame
+    diagnosis: Diagnosis
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its numbers can be shown."""
+        return self.diagnosis.code != "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +58,17 @@ class DiagnosisTables:
 
     Args:
         index: request, prompts and checkpoints.
-        probes: one row per checkpoint, row and role.
-        samples: one row per checkpoint and answer; the start point's have an empty checkpoint.
-        gradients: one row per checkpoint and pair whose gradients were taken.
+        examined: the checkpoints, in order.
         pairs: one row per pair: how alike its responses are to the start point.
     """
 
     index: dict[str, Any]
-    probes: pd.DataFrame
-    samples: pd.DataFrame
-    gradients: pd.DataFrame
+    examined: tuple[Examined, ...]
     pairs: pd.DataFrame
 
 
 def load_diagnosis(folder: Path) -> DiagnosisTables:
-    """Read the tables of a diagnosis.
+    """Read the tables of a diagnosis, and judge every checkpoint.
 
     Raises:
         ConfigError: the folder holds none.
@@ -65,101 +77,110 @@ def load_diagnosis(folder: Path) -> DiagnosisTables:
     if not path.exists():
         raise ConfigError(f"{folder}: no diagnosis here (no {INDEX}); `preflab diagnose` makes one.")
     index = json.loads(path.read_text(encoding="utf-8"))
-    named = [(each["name"], folder / each["artefact"]) for each in index["checkpoints"]]
-    start = folder / index["start"]
-    prompts = pd.DataFrame(index["rows"])[["row", "prompt"]]
-    probes = _gather(named, "probes.parquet").merge(prompts, on="row")
-    return DiagnosisTables(
-        index=index,
-        probes=probes,
-        samples=_gather([("", start), *named], "samples.parquet"),
-        gradients=_gather(named, "gradients.parquet"),
-        pairs=pd.read_parquet(start / "pairs.parquet"),
+    start, prompts = folder / index["start"], pd.DataFrame(index["rows"])[["row", "prompt"]]
+    found = [_examined(each, start, folder / each["artefact"], prompts) for each in index["checkpoints"]]
+    return DiagnosisTables(index, tuple(found), pd.read_parquet(start / "pairs.parquet"))
+
+
+def _examined(each: dict[str, Any], start: Path, own: Path, prompts: pd.DataFrame) -> Examined:
+    probes = pd.read_parquet(own / "probes.parquet")
+    if len(probes):
+        probes = probes.merge(prompts, on="row", validate="many_to_one")
+    samples, gradients = (
+        pd.concat(
+            [pd.read_parquet(f / file).assign(of=of) for of, f in (("start", start), ("checkpoint", own))],
+            ignore_index=True,
+        )
+        for file in ("samples.parquet", "gradients.parquet")
     )
+    if "cosine" not in gradients:
+        gradients = gradients.iloc[:0]
+    diagnosis = diagnose(each["name"], probes.reindex(columns=[*_NEEDED, *probes.columns.difference(_NEEDED)]), samples,
+                         gradients)  # fmt: skip
+    return Examined(each["name"], tuple(each["notes"]), probes, samples, gradients, diagnosis)
 
 
-def _gather(named: Sequence[tuple[str, Path]], file: str) -> pd.DataFrame:
-    frames = [pd.read_parquet(folder / file).assign(checkpoint=name) for name, folder in named]
-    return pd.concat(frames, ignore_index=True)
+_NEEDED = ["row", "role", "total"]
 
 
-def diagnoses(tables: DiagnosisTables) -> tuple[Diagnosis, ...]:
-    """Return the verdict on each checkpoint."""
-    return diagnose_checkpoints(tables.probes, tables.samples, tables.gradients)
-
-
-def write_diagnosis_report(folder: Path) -> Path:
-    """Write the page of a diagnosis and return its path.
+def write_diagnosis_report(folder: Path) -> tuple[Path, tuple[Diagnosis, ...]]:
+    """Write the page of a diagnosis; return its path and the verdicts.
 
     Raises:
         ConfigError: the folder holds none.
     """
-    return write_page(template("diagnosis.html.j2").render(_context(load_diagnosis(folder))), folder / REPORT)
+    tables = load_diagnosis(folder)
+    path = write_page(template("diagnosis.html.j2").render(_context(tables)), folder / REPORT)
+    return path, tuple(each.diagnosis for each in tables.examined)
 
 
 def _context(tables: DiagnosisTables) -> dict[str, Any]:
-    found, request = diagnoses(tables), tables.index["request"]
-    names = [each.checkpoint for each in found if each.code != "broken"]
-    by_name = {name: changes(tables.probes[tables.probes["checkpoint"] == name]) for name in names}
+    sound = [each for each in tables.examined if each.is_sound]
+    rows, request = tables.index["rows"], tables.index["request"]
     return {
         "start": request["start"],
         "scope": ", ".join(
             [
-                count(len(found), "checkpoint"),
-                count(len(tables.index["rows"]), "pair"),
-                count(tables.probes["prompt"].nunique(), "prompt"),
+                count(len(tables.examined), "checkpoint"),
+                count(len(rows), "pair"),
+                count(len({row["prompt"] for row in rows}), "prompt"),
             ]
         ),
         "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
-        "diagnoses": [(each, "warning" if each.code in _WARNINGS else "") for each in found],
-        "figure": _figure(names, by_name) if names else None,
-        "tables": [_table(name, tables.probes[tables.probes["checkpoint"] == name], by_name[name]) for name in names],
-        "behaviour": _behaviour(tables, names),
-        "answers": _answers(tables, names),
-        "similar": _similar(tables, names),
+        "examined": [(each, "warning" if each.diagnosis.code in _WARNINGS else "") for each in tables.examined],
+        "figure": _figure(sound) if sound else None,
+        "tables": [_table(each) for each in sound],
+        "behaviour": _behaviour(sound) if sound else None,
+        "answers": _answers(tables, sound),
+        "similar": _similar(tables, sound),
         "command": tables.index["command"],
-        "probes": _TITLES,
+        "request": request,
     }
 
 
-def _figure(names: Sequence[str], by_name: dict[str, dict[str, Interval]]) -> FigureText:
-    roles = [role for role in _TITLES if role != "margin" and role in by_name[names[0]]]
+def _figure(sound: Sequence[Examined]) -> FigureText:
+    found = [changes(each.probes) for each in sound]
+    roles = [role for role in _TITLES if any(role in change for change in found)]
+    label = "change, nats per response"
     with style():
-        if len(names) > 1:
+        if len(sound) > 1:
             figure, axes = panels(1, 1, width=_WIDTH, height=3.6)
             axis = axes[0, 0]
             for k, role in enumerate(roles):
-                found = [by_name[name][role] for name in names]
-                axis.errorbar(range(len(names)), [i.estimate for i in found], yerr=[_half(i) for i in found],
-                              color=COLOURS[k % 10], marker="o", markersize=4, linestyle="-" if k < 2 else (0, (4, 2)),
-                              label=_TITLES[role])  # fmt: skip
+                places = [place for place, change in enumerate(found) if role in change]
+                _marks(axis, places, [found[place][role].total for place in places], k, label=_TITLES[role])
+            names = [each.name for each in sound]
             axis.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 12 else 0)
+            axis.axhline(0, color=MUTED, linewidth=0.8)
+            axis.set_ylabel(label)
             axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         else:
             figure, axes = panels(1, 1, width=_WIDTH, height=0.9 + 0.33 * len(roles))
             axis = axes[0, 0]
-            for k, role in enumerate(reversed(roles)):
-                found_ = by_name[names[0]][role]
-                colour = COLOURS[roles.index(role) % 10]
-                axis.errorbar(found_.estimate, k, xerr=_half(found_), color=colour, marker="o", markersize=5)
-            axis.set_yticks(range(len(roles)), [_TITLES[role] for role in reversed(roles)])
-            axis.set_ylim(-0.6, len(roles) - 0.4)
-        draw = axis.axhline if len(names) > 1 else axis.axvline
-        draw(0, color=MUTED, linewidth=0.8)
-        (axis.set_ylabel if len(names) > 1 else axis.set_xlabel)("change, nats per response")
+            for k, role in enumerate(roles):
+                total = found[0][role].total
+                axis.errorbar(total.estimate, -k, xerr=_half(total), color=COLOURS[k % 10], marker="o", markersize=5)
+            axis.set_yticks([-k for k in range(len(roles))], [_TITLES[role] for role in roles])
+            axis.axvline(0, color=MUTED, linewidth=0.8)
+            axis.set_xlabel(label)
         svg = to_svg(figure, "diagnosis-changes", "Change of log-probs since the start point, by kind of response.")
     return FigureText(
         svg,
         "Change of the log-prob since the start point: means over pairs with 95 % intervals; pairs of one prompt count "
-        "once.",
+        "once. Of shuffled and repeated tokens without the first, which may be the chosen response's.",
     )
+
+
+def _marks(axis: Any, places: Sequence[int], totals: Sequence[Interval], k: int, *, label: str) -> None:
+    axis.errorbar(places, [total.estimate for total in totals], yerr=[_half(total) for total in totals], label=label,
+                  color=COLOURS[k % 10], marker="o", markersize=4, linestyle="-" if k < 2 else (0, (4, 2)))  # fmt: skip
 
 
 def _half(interval: Interval) -> float:
     return 0.0 if math.isnan(interval.half_width) else interval.half_width
 
 
-def _table(name: str, probes: pd.DataFrame, found: dict[str, Interval]) -> Table:
+def _table(each: Examined) -> Table:
     head = [
         ("Response", ""),
         ("Change", "nats per response, 95 %"),
@@ -167,106 +188,121 @@ def _table(name: str, probes: pd.DataFrame, found: dict[str, Interval]) -> Table
         ("First token", "nats"),
         ("The rest", "nats"),
         ("Log-prob now", "nats per response"),
-        ("Rose", "share of pairs"),
+        ("Rose", "share of rows"),
+        ("Rows", "that have one"),
     ]
+    found = changes(each.probes)
     rows = []
-    for role in ("chosen", "rejected", *UNSEEN):
-        part = probes[probes["role"] == role]
-        if part.empty:
-            continue
-        change = part["total"] - part["start_total"]
-        rows.append(
-            [
-                Cell(_TITLES[role], kind="text"),
-                Cell(signed(found[role].estimate, 2), f"± {found[role].half_width:.2f}"),
-                Cell(signed(float(change.sum() / part["length"].sum()), 3)),
-                Cell(signed(float(part["first_change"].mean()), 2)),
-                Cell(signed(float(part["tail_change"].mean()), 2)),
-                Cell(f"{part['total'].mean():.1f}"),
-                Cell(f"{(change > 0).mean():.0%}"),
-            ]
-        )
-    return Table(f"{name}: log-probs against the start point.", head, rows)
+    for role, title in _TITLES.items():
+        part = each.probes[each.probes["role"] == role]
+        if role in found:
+            rows.append([Cell(title, kind="text"), *_cells(part, found[role], tail=role in DEGENERATE)])
+    return Table(f"{each.name}: log-probs against the start point.", head, rows)
 
 
-def _behaviour(tables: DiagnosisTables, names: Sequence[str]) -> Table:
+def _cells(part: pd.DataFrame, change: Change, *, tail: bool) -> list[Cell]:
+    moved = part["tail_change"] if tail else part["total"] - part["start_total"]
+    return [
+        Cell(signed(change.total.estimate, 2), f"± {change.total.half_width:.2f}" if change.total.n > 1 else ""),
+        Cell(signed(change.per_token, 3)),
+        Cell(signed(float(part["first_change"].mean()), 2), "not counted" if tail else ""),
+        Cell(signed(float(part["tail_change"].mean()), 2)),
+        Cell(f"{part['total'].mean():.1f}"),
+        Cell(f"{(moved > 0).mean():.0%}"),
+        Cell(f"{len(part):,}"),
+    ]
+
+
+def _behaviour(sound: Sequence[Examined]) -> Table:
     head = [
         ("Model", ""),
         ("KL to the start", "nats per sampled answer, exact at each position, 95 %"),
+        ("per token", "nats"),
         ("KL, k3", "nats per sampled answer"),
         ("Entropy", "nats per token"),
         ("Length", "tokens, sampled"),
         ("Cut", "share that hit the limit"),
+        ("Distinct", "token pairs in an answer"),
         ("Gradient of chosen", "norm, median"),
         ("Gradient of rejected", "norm, median"),
         ("Cosine", "of the two, mean"),
     ]
-    rows = []
-    for name in ["", *names]:
-        drawn = tables.samples[(tables.samples["checkpoint"] == name) & (tables.samples["kind"] == "sampled")]
-        gradients = tables.gradients
-        own = gradients[gradients["checkpoint"] == name] if "cosine" in gradients else gradients.iloc[:0]
-        kl = mean_interval(drawn["kl_exact"].to_numpy(dtype=float))
-        rows.append(
-            [
-                Cell(name or "start point", kind="text"),
-                Cell(f"{kl.estimate:.2f}", f"± {kl.half_width:.2f}") if name else Cell("0", kind="muted"),
-                Cell(f"{drawn['kl_k3'].mean():.2f}") if name else Cell("0", kind="muted"),
-                Cell(f"{drawn['entropy'].mean():.2f}"),
-                Cell(f"{drawn['n_tokens'].mean():.1f}"),
-                Cell(f"{drawn['truncated'].mean():.0%}"),
-                *(
-                    Cell(f"{own[column].median():.3g}") if len(own) else Cell("–", kind="muted")
-                    for column in ("grad_chosen", "grad_rejected")
-                ),
-                Cell(f"{own['cosine'].mean():.2f}") if len(own) else Cell("–", kind="muted"),
-            ]
-        )
-    return Table("Sampled answers, and gradients of the log-probs by the weights.", head, rows)
+    parts = [("start point", sound[0], "start"), *((each.name, each, "checkpoint") for each in sound)]
+    return Table(
+        "Sampled answers, and gradients of the log-probs per token by the weights.",
+        head,
+        [[Cell(name, kind="text"), *_measured(each, of)] for name, each, of in parts],
+    )
 
 
-def _answers(tables: DiagnosisTables, names: Sequence[str]) -> list[dict[str, Any]]:
+def _measured(each: Examined, of: str) -> list[Cell]:
+    own = each.samples[each.samples["of"] == of]
+    drawn, gradients = own[own["kind"] == "sampled"], each.gradients[each.gradients["of"] == of]
+    kl, none = mean_interval(drawn["kl_exact"].to_numpy(dtype=float)), Cell("–", kind="muted")
+    distance = [
+        Cell(f"{kl.estimate:.2f}", f"± {kl.half_width:.2f}" if kl.n > 1 else ""),
+        Cell(f"{kl_per_token(own):.2f}"),
+        Cell(f"{drawn['kl_k3'].mean():.2f}"),
+    ]
+    return [
+        *(distance if of == "checkpoint" else [Cell("0", kind="muted")] * 3),
+        Cell(f"{drawn['entropy'].mean():.2f}"),
+        Cell(f"{drawn['n_tokens'].mean():.1f}"),
+        Cell(f"{drawn['truncated'].mean():.0%}"),
+        Cell(f"{drawn['distinct'].mean():.0%}"),
+        *(Cell(f"{gradients[c].median():.3g}") if len(gradients) else none for c in ("grad_chosen", "grad_rejected")),
+        Cell(f"{gradients['cosine'].mean():.2f}") if len(gradients) else none,
+    ]
+
+
+def _answers(tables: DiagnosisTables, sound: Sequence[Examined]) -> list[dict[str, Any]]:
     """Return prompts with the answers of every model, those first on which the greedy answer changed."""
-    rows = {row["row"]: row for row in tables.index["rows"]}
-    wide = tables.samples.pivot_table(index="row", columns=["checkpoint", "kind"], values="text", aggfunc="first")
+    if not sound:
+        return []
+    parts = [("start point", sound[0], "start"), *((each.name, each, "checkpoint") for each in sound)]
+    texts = {
+        (title, row, kind): text
+        for title, each, of in parts
+        for row, kind, text in each.samples[each.samples["of"] == of][["row", "kind", "text"]].itertuples(index=False)
+    }
     items = []
-    for row, texts in wide.iterrows():
+    for row in sorted({row for _, row, _ in texts}):
         cards = [
-            {"title": name or "start point", "greedy": texts[name, "greedy"], "sampled": texts[name, "sampled"]}
-            for name in ["", *names]
+            {"title": title, "greedy": texts[title, row, "greedy"], "sampled": texts[title, row, "sampled"]}
+            for title, _, _ in parts
         ]
         changed = sum(card["greedy"] != cards[0]["greedy"] for card in cards)
-        items.append({**rows[int(str(row))], "cards": cards, "changed": changed})
+        items.append({**tables.index["rows"][row], "cards": cards, "changed": changed})
     return sorted(items, key=lambda item: -item["changed"])[:_SHOWN]
 
 
-def _similar(tables: DiagnosisTables, names: Sequence[str]) -> Table | None:
-    """Return how the CHES score before training goes with the fall of the chosen response after it."""
-    chosen = tables.probes[(tables.probes["role"] == "chosen") & tables.probes["checkpoint"].isin(names)]
+def _similar(tables: DiagnosisTables, sound: Sequence[Examined]) -> Table | None:
+    """Return how the CHES score before training goes with the change of the chosen response after it."""
     rows = []
-    for name, part in chosen.groupby("checkpoint", sort=False):
-        both = part.assign(change=part["total"] - part["start_total"]).merge(tables.pairs, on="row")
-        if len(both) < 3:
+    for each in sound:
+        chosen = each.probes[each.probes["role"] == "chosen"]
+        both = chosen.assign(change=chosen["total"] - chosen["start_total"]).merge(tables.pairs, on="row")
+        alike = both["ches_mean"] > both["ches_mean"].median()
+        if min(alike.sum(), (~alike).sum()) < 2:
             continue
-        halves = both["ches_mean"] > both["ches_mean"].median()
-        rank = both[["change", "ches", "ches_mean"]].corr(method="spearman")
+        halves = [mean_interval(both[half]["change"].to_numpy(dtype=float)) for half in (alike, ~alike)]
+        rank = both[["change", "ches", "ches_mean"]].corr(method="spearman")["change"]
         rows.append(
             [
-                Cell(str(name), kind="text"),
-                Cell(signed(float(rank.loc["change", "ches_mean"]), 2)),
-                Cell(signed(float(rank.loc["change", "ches"]), 2)),
-                Cell(signed(float(both[halves]["change"].mean()), 2)),
-                Cell(signed(float(both[~halves]["change"].mean()), 2)),
+                Cell(each.name, kind="text"),
+                Cell(f"{len(both):,}"),
+                Cell(signed(float(rank["ches_mean"]), 2)),
+                Cell(signed(float(rank["ches"]), 2)),
+                *(Cell(signed(half.estimate, 2), f"± {half.half_width:.2f}") for half in halves),
             ]
         )
-    if not rows:
-        return None
     head = [
         ("Checkpoint", ""),
+        ("Pairs", ""),
         ("Rank correlation", "of the length-normalised score with the change of chosen"),
         ("of the raw score", ""),
-        ("Chosen, more alike half", "nats"),
-        ("Chosen, less alike half", "nats"),
+        ("Chosen, more alike half", "nats, 95 %"),
+        ("Chosen, less alike half", "nats, 95 %"),
     ]
     caption = "CHES, the likeness of a pair's responses before training, beside the change of the chosen one."
-    return Table(caption, head, rows)
+    return Table(caption, head, rows) if rows else None

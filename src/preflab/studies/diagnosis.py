@@ -1,7 +1,6 @@
 """`preflab diagnose`: checkpoints from anywhere on one probe set, one artefact each, and a page with the verdicts."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
-from preflab.core.errors import DataError
+from preflab.core.errors import ConfigError, DataError
 from preflab.core.seeds import permutation
 from preflab.data.check import check, exclude
 from preflab.data.examples import Example, TokenRow
@@ -31,8 +30,16 @@ from preflab.evals.probes import (
     summary,
 )
 from preflab.models.checkpoints import Checkpoint, find_checkpoints
-from preflab.models.load import end_token_ids, load_model, load_tokenizer, quiet, resolve, weights_digest
-from preflab.report.diagnosis import INDEX, diagnoses, load_diagnosis, write_diagnosis_report
+from preflab.models.load import (
+    end_token_ids,
+    load_model,
+    load_tokenizer,
+    quiet,
+    resolve,
+    tokenizer_digest,
+    weights_digest,
+)
+from preflab.report.diagnosis import INDEX, write_diagnosis_report
 from preflab.sampling.generate import Response
 from preflab.scoring.logps import prove, score
 from preflab.scoring.reference import ReferenceStore
@@ -108,9 +115,10 @@ class _Bench:
         )
 
     @property
-    def prompts(self) -> tuple[TokenRow, ...]:
-        """Rows whose prompts are answered."""
-        return self.rows[: self.request.prompts]
+    def prompts(self) -> list[TokenRow]:
+        """The first row of each of the first distinct prompts, which are answered."""
+        first = {row.prompt.tobytes(): row for row in reversed(self.rows)}
+        return sorted(first.values(), key=lambda row: row.row)[: self.request.prompts]
 
 
 def run_diagnosis(
@@ -137,9 +145,11 @@ def run_diagnosis(
     tokenizer = load_tokenizer(start)
     examples, rows = _pairs(request, tokenizer)
     with study_lock(folder):
+        store = Store(folder / "artefacts")
+        store.sweep()
         bench = _Bench(
             request=request,
-            store=Store(folder / "artefacts"),
+            store=store,
             start=start,
             tokenizer=tokenizer,
             end_ids=end_token_ids(start, tokenizer),
@@ -152,7 +162,7 @@ def run_diagnosis(
         probes = _with_probes(bench, began)
         found = [_checkpoint(bench, began, probes, checkpoint) for checkpoint in checkpoints]
         write_json(folder / INDEX, _index(bench, command, began, list(zip(checkpoints, found, strict=True)), folder))
-    return write_diagnosis_report(folder), diagnoses(load_diagnosis(folder))
+    return write_diagnosis_report(folder)
 
 
 def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[Example, ...], tuple[TokenRow, ...]]:
@@ -172,6 +182,8 @@ def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[
             "so a diagnosis needs at least two prompts."
         )
     rows = tokenize(examples, tokenizer, settings).rows
+    # Tables name a row by its place here: a line added to the file must not move old results to other rows.
+    rows = tuple(replace(row, row=place) for place, row in enumerate(rows))
     said = [i for i, example in enumerate(examples) if example.meta.get("paraphrase")]
     others = tuple(replace(examples[i], chosen=str(examples[i].meta["paraphrase"])) for i in said)
     if others:
@@ -189,23 +201,25 @@ def _start(bench: _Bench) -> Artefact:
     spec = StageSpec(
         "start",
         _VERSION,
-        {"prompts": request.prompts, "max_new_tokens": request.max_new_tokens, "end_ids": list(bench.end_ids)},
-        {"weights": weights_digest(bench.start), "rows": rows_digest(bench.rows)},
+        {"prompts": request.prompts, "gradients": request.gradients, "max_new_tokens": request.max_new_tokens}
+        | {"end_ids": list(bench.end_ids)},
+        {
+            "weights": weights_digest(bench.start),
+            "rows": rows_digest(bench.rows),
+            "tokenizer": tokenizer_digest(bench.tokenizer),
+        },
         bench.numeric,
     )
-    found = bench.store.find(spec)
-    if found is not None:
-        return found
+    there = bench.store.find(spec)
+    if there is not None:
+        return there
     bench.say(f"{request.start}: answering {len(bench.rows)} prompts")
     model = _loaded(load_model(bench.start, dtype="float32", device=bench.device))
-    both = {
-        "greedy": bench.answer(model, bench.rows, greedy=True),
-        "sampled": bench.answer(model, bench.rows, greedy=False),
-    }
+    both = {kind: bench.answer(model, bench.rows, greedy=kind == "greedy") for kind in ("greedy", "sampled")}
     samples = [
         record
-        for kind, found_ in both.items()
-        for record in _samples(bench, model, model, kind, found_[: len(bench.prompts)])
+        for kind, found in both.items()
+        for record in _samples(bench, model, model, kind, [found[row.row] for row in bench.prompts])
     ]
     info: dict[str, Any] = {}
     with bench.store.write(spec, info) as folder:
@@ -216,7 +230,13 @@ def _start(bench: _Bench) -> Artefact:
         write_table(folder / "answers.parquet", table)
         write_table(folder / "samples.parquet", samples)
         write_table(folder / "pairs.parquet", _similar(bench, model))
+        write_table(folder / "gradients.parquet", _gradients(bench, model))
     return bench.store.get(spec)
+
+
+def _gradients(bench: _Bench, model: PreTrainedModel) -> list[dict[str, Any]]:
+    pairs = bench.prompts[: bench.request.gradients]
+    return [{"row": row.row, **sizes} for row, sizes in zip(pairs, gradient_sizes(model, pairs), strict=True)]
 
 
 def _similar(bench: _Bench, model: PreTrainedModel) -> list[dict[str, Any]]:
@@ -249,34 +269,60 @@ def _checkpoint(bench: _Bench, start: Artefact, probes: Sequence[TokenRow], chec
     if found is not None:
         return found
     bench.say(f"{checkpoint.name}: scoring {len(probes)} pairs with their probes")
+    model = checkpoint.load(dtype="float32", device=bench.device)
     first = _loaded(load_model(bench.start, dtype="float32", device=bench.device))
-    known = _start_logps(bench, first, probes)
-    model = _loaded(checkpoint.load(dtype="float32", device=bench.device))
-    began = time.perf_counter()
+    info: dict[str, Any] = {"finite": all(bool(p.isfinite().all()) for p in model.parameters())}
+    records: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
+    gradients: list[dict[str, Any]] = []
+    if info["finite"]:
+        _fit_head(checkpoint, model, first)
+        records = _scored(_loaded(model), _start_logps(bench, first, probes), probes)
+        bench.say(f"{checkpoint.name}: answering {len(bench.prompts)} prompts")
+        samples = [
+            record
+            for kind in ("greedy", "sampled")
+            for record in _samples(
+                bench, model, first, kind, bench.answer(model, bench.prompts, greedy=kind == "greedy")
+            )
+        ]
+        del first  # two models, and two gradients of one, need not be in memory together
+        bench.say(f"{checkpoint.name}: gradients of {request.gradients} pairs")
+        gradients = _gradients(bench, model)
+    with bench.store.write(spec, info) as folder:
+        write_table(folder / "probes.parquet", records)
+        write_table(folder / "samples.parquet", samples)
+        write_table(folder / "gradients.parquet", gradients)
+    return bench.store.get(spec)
+
+
+def _scored(
+    model: PreTrainedModel, known: Mapping[str, Sequence[NDArray[np.float32] | None]], probes: Sequence[TokenRow]
+) -> list[dict[str, Any]]:
+    """Score the probes by one forward, and put them beside what the start point says."""
     own = score(model, probes, ROLES, budget=_BUDGET)
-    info: dict[str, Any] = {"probe_s": round(time.perf_counter() - began, 3)}
-    records = [
+    return [
         {"row": row.row, "role": role, **summary(values, reference)}
         for i, row in enumerate(probes)
         for role in ROLES
         if (values := own[role][i]) is not None and (reference := known[role][i]) is not None
     ]
-    bench.say(f"{checkpoint.name}: answering {len(bench.prompts)} prompts")
-    samples = [
-        record
-        for kind in ("greedy", "sampled")
-        for record in _samples(bench, model, first, kind, bench.answer(model, bench.prompts, greedy=kind == "greedy"))
-    ]
-    pairs = bench.rows[: request.gradients]
-    bench.say(f"{checkpoint.name}: gradients of {len(pairs)} pairs")
-    sizes = gradient_sizes(model, pairs)
-    with bench.store.write(spec, info) as folder:
-        write_table(folder / "probes.parquet", records)
-        write_table(folder / "samples.parquet", samples)
-        write_table(
-            folder / "gradients.parquet", [{"row": row.row, **size} for row, size in zip(pairs, sizes, strict=True)]
+
+
+def _fit_head(checkpoint: Checkpoint, model: PreTrainedModel, start: PreTrainedModel) -> None:
+    """Cut rows off a head that was padded in training, which no token of the data needs.
+
+    Raises:
+        ConfigError: the checkpoint's head has fewer rows than the start point's.
+    """
+    own, wanted = (m.get_output_embeddings().weight.shape[0] for m in (model, start))
+    if own < wanted:
+        raise ConfigError(
+            f"{checkpoint.name}: its vocabulary has {own:,} rows and the start point's {wanted:,}; name the start "
+            "point that it was trained from."
         )
-    return bench.store.get(spec)
+    if own > wanted:
+        model.resize_token_embeddings(wanted)
 
 
 def _loaded(model: PreTrainedModel) -> PreTrainedModel:
@@ -324,13 +370,14 @@ def _index(
         "request": asdict(bench.request),
         "rows": [
             {
-                "row": example.row,
+                "row": place,
+                "line": example.row,
                 "prompt": prompt_text(example.prompt),
                 "chosen": example.chosen,
                 "rejected": example.rejected,
                 "family": example.family,
             }
-            for example in bench.examples
+            for place, example in enumerate(bench.examples)
         ],
         "start": str(start.path.relative_to(folder)),
         "checkpoints": [
@@ -338,7 +385,7 @@ def _index(
                 "name": checkpoint.name,
                 "folder": str(checkpoint.folder),
                 "artefact": str(artefact.path.relative_to(folder)),
-                "probe_s": artefact.info["probe_s"],
+                "notes": list(checkpoint.notes),
             }
             for checkpoint, artefact in found
         ],
