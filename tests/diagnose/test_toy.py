@@ -23,7 +23,9 @@ def curves(
                     "method": method, "label": label, "setting": "s", "scenario": scenario, "width": width,
                     "learning_rate": 1e-4, "seed": seed, "step": [0, 10, 20],
                     "chosen": chosen, "chosen_total": np.log(chosen), "rejected_total": [-2.0, -20.0, -40.0],
-                    "unseen": (1 - chosen) / 8, "others_chosen": 1 - chosen, "others_rejected": 0.0, "never": 0.0,
+                    "unseen": (1 - chosen) / 8,
+                    "others_chosen": 1 - chosen, "rejected": 0.0, "others_rejected": 0.0,
+                    "never": 0.0,
                     "slope_chosen": -0.05, "slope_rejected": 0.05, "log10_ratio": [0.0, 5.0, ratio],
                     "log10_odds": [0.0, 5.0, ratio],
                 }))  # fmt: skip
@@ -55,8 +57,19 @@ def test_a_claim_that_fails_at_one_width_differs_between_runs():
     mixed = pd.concat([curves(widths=(8,)), curves(widths=(64,), end=0.5)])
     found = {claim.code: claim for claim in claims(mixed)}["rises_then_falls"]
     assert found.verdict == "differs between runs"
-    assert "8 of 16 runs" in found.found
+    assert "8 of 16 runs" in found.found and "both_on 2 of 4" in found.found
     assert any("width 64" in line and "0 of 2 runs" in line for line in found.evidence)
+
+
+def test_a_fall_without_a_rise_is_no_rise_and_fall():
+    falling = curves(peak=0.1, end=0.05, best="")
+    assert verdicts(falling)["rises_then_falls"] == "not reproduced"
+
+
+def test_mass_that_never_leaves_the_pair_is_no_dispersion():
+    assert verdicts(curves(end=0.5))["disperses"] == "not reproduced"
+    found = {claim.code: claim for claim in claims(curves())}["disperses"]
+    assert "chosen for other prompts (100%), rejected for other prompts (0%) and in no pair (0%)" in found.found
 
 
 def test_a_measured_ratio_beside_the_theory_is_seen():
@@ -81,6 +94,19 @@ def test_remedies_are_the_papers_and_others_are_marked():
     assert [line for line in found.evidence if line.startswith("SimPO") and "not tried in the paper" in line]
 
 
+def test_a_remedy_at_a_learning_rate_of_its_own_has_nothing_to_compare_with():
+    alone = curves(method="ipo", label="IPO")
+    alone["learning_rate"] = 0.5
+    found = {claim.code: claim for claim in claims(pd.concat([curves(), alone]))}["remedies_help"]
+    assert found.verdict == "not tested here" and "no run of DPO" in found.evidence[0]
+
+
+def test_remedies_that_help_in_some_runs_only_differ():
+    mixed = curves(method="ipo", label="IPO", end=0.9)
+    mixed.loc[mixed["seed"] == 1, "chosen"] = 0.0
+    assert verdicts(pd.concat([curves(), mixed]))["remedies_help"] == "differs between runs"
+
+
 def test_a_run_that_diverged_is_left_out_from_there():
     frame = curves()
     last = (frame["seed"] == 1) & (frame["step"] == 20)
@@ -93,8 +119,10 @@ def test_runs_that_ended_before_the_rejected_answer_was_gone_are_left_out_and_co
     short["rejected_total"] = -2.0 - 0.01 * short["step"]
     found = {claim.code: claim for claim in claims(pd.concat([curves(), short]))}
     assert found["gradients_explode"].verdict == "reproduced"
-    assert found["gradients_explode"].found.endswith("8 runs of DPO ended before that and are left out.")
-    assert "falls_first" not in verdicts(short) and "follows_theory" in verdicts(short)
+    assert found["gradients_explode"].found.endswith("8 of 16 runs of DPO ended before that and are left out.")
+    alone = {claim.code: claim for claim in claims(short)}
+    assert alone["falls_first"].verdict == "not tested here" and "raise `steps`" in alone["falls_first"].found
+    assert alone["follows_theory"].verdict == "reproduced"
 
 
 def test_dpo_at_every_learning_rate_is_judged():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -50,7 +51,13 @@ def test_models_adapters_and_checkpoints_over_time_on_one_page(world, tmp_path):
     index = json.loads((out / "diagnosis.json").read_text())
     probes = pd.read_parquet(out / index["checkpoints"][0]["artefact"] / "probes.parquet")
     assert set(probes["role"]) == {"chosen", "rejected", "mismatched", "greedy", "sampled", "shuffled", "repeated"}
-    assert len(probes) == 20 * 7
+    assert (probes["role"] == "chosen").sum() == 20
+
+    # A line added to the file moves no result to another row.
+    longer = tmp_path / "longer.jsonl"
+    longer.write_text("\n" + data.read_text())
+    same = json.loads(preflab(*[longer if word == data else word for word in words], "--json", cache=tmp_path).stdout)
+    assert [each["code"] for each in same["diagnoses"]] == [each["code"] for each in found["diagnoses"]]
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("artefacts/*/*/manifest.json")}
     again = preflab(*words, cache=tmp_path)
@@ -58,9 +65,45 @@ def test_models_adapters_and_checkpoints_over_time_on_one_page(world, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_broken_checkpoint_and_a_padded_vocabulary_do_not_stop_the_others(world, tmp_path):
+    folder, model, data = world
+    broken = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    broken.save_pretrained(tmp_path / "broken")
+    padded = AutoModelForCausalLM.from_pretrained(folder / "run" / "checkpoint-9")
+    padded.resize_token_embeddings(64)
+    padded.save_pretrained(tmp_path / "padded")
+    models = [tmp_path / "broken", tmp_path / "padded", folder / "run" / "checkpoint-9"]
+    done = preflab("diagnose", model, *models, "--data", data, "--rows", "12", "--prompts", "4", "--gradients", "1",
+                   "--out", tmp_path / "out", "--json", cache=tmp_path)  # fmt: skip
+    first, second, third = json.loads(done.stdout)["diagnoses"]
+    assert first["code"] == "broken" and first["remedies"]
+    assert second["headline"] == third["headline"]
+    assert "broken" in (tmp_path / "out" / "diagnosis.html").read_text()
+
+
+def test_an_adapter_of_unknown_base_and_another_template_are_said(world, tmp_path):
+    folder, model, data = world
+    adapter = tmp_path / "adapter"
+    shutil.copytree(folder / "adapter", adapter)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": None}))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    tokenizer.save_pretrained(adapter)
+    preflab("diagnose", model, adapter, "--data", data, "--rows", "8", "--prompts", "2", "--gradients", "0", "--out",
+            tmp_path / "out", cache=tmp_path)  # fmt: skip
+    page = (tmp_path / "out" / "diagnosis.html").read_text()
+    assert "does not say which base it is for" in page and "brings another chat template" in page
+
+
 @pytest.mark.parametrize(
     ("wrong", "code", "said"),
     [
+        ("twice", 2, "named twice"),
+        ("pickled", 2, "pickled weights are not loaded"),
+        ("rows", 3, "--exclude empty_response"),
         ("vocabulary", 2, "its vocabulary differs from the start point's"),
         ("base", 2, "an adapter for"),
         ("empty", 2, "no checkpoint here"),
@@ -77,13 +120,23 @@ def test_what_cannot_be_meant_is_one_sentence(world, tmp_path, wrong, code, said
         checkpoint = tmp_path / "other"
         moved(model, checkpoint, 0.1)
         tokenizer = AutoTokenizer.from_pretrained(model)
-        tokenizer.add_tokens(["new"])
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        words = backend["model"]["vocab"]
+        words["word0"], words["word1"] = words["word1"], words["word0"]
         tokenizer.save_pretrained(checkpoint)
+        (checkpoint / "tokenizer.json").write_text(json.dumps(backend))
     elif wrong == "base":
         checkpoint = tmp_path / "adapter"
         moved(model, tmp_path / "another", 0.1)
         base = AutoModelForCausalLM.from_pretrained(tmp_path / "another")
         get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(checkpoint)
+    elif wrong == "pickled":
+        checkpoint = tmp_path / "pickled"
+        checkpoint.mkdir()
+        shutil.copy(folder / "adapter" / "adapter_config.json", checkpoint)
+        torch.save({}, checkpoint / "adapter_model.bin")
+    elif wrong == "rows":
+        rows[0] = json.dumps({**json.loads(rows[0]), "chosen": [{"role": "assistant", "content": ""}]})
     elif wrong == "empty":
         checkpoint = tmp_path / "empty"
         checkpoint.mkdir()
@@ -97,7 +150,7 @@ def test_what_cannot_be_meant_is_one_sentence(world, tmp_path, wrong, code, said
         ]
         rows = [row.replace('"chosen"', '"completion"').replace(', "rejected": null', "") for row in rows]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
-    models = [] if wrong == "none" else [checkpoint]
+    models = [] if wrong == "none" else [checkpoint] * (2 if wrong == "twice" else 1)
     done = preflab("diagnose", model, *models, "--data", tmp_path / "rows.jsonl", "--out", tmp_path / "out",
                    cache=tmp_path, check=code)  # fmt: skip
     assert said in done.stderr and done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr

@@ -32,3 +32,9 @@ def test_errors_are_one_sentence(tmp_path):
     wrong = preflab("pocket", "toy", "--set", "steps=none", "--out", tmp_path / "toy", cache=tmp_path, check=2)
     assert wrong.stderr.startswith("error: ") and "steps" in wrong.stderr and "Traceback" not in wrong.stderr
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_fit_that_is_not_finite_is_one_sentence(tmp_path):
+    words = [*SMALL, "--set", "fit.learning_rate=1e30", "--out", tmp_path / "toy"]
+    wrong = preflab("pocket", "toy", *words, cache=tmp_path, check=1)
+    assert "use a smaller one" in wrong.stderr and "bug" not in wrong.stderr

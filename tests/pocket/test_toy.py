@@ -148,3 +148,12 @@ def test_dpo_loses_the_rejected_answer_and_most_of_the_mass_goes_to_other_prompt
 def test_remedies_keep_more_of_the_chosen_answer_than_dpo(start, name, hyperparameters):
     dpo = column(trained(start, 1600, "dpo", beta=0.1), "chosen")[-1]
     assert (column(trained(start, 1600, name, **hyperparameters), "chosen")[-1] > dpo + 0.1).all()
+
+
+def test_the_last_step_is_always_recorded():
+    settings = replace(SETTINGS, steps=7, record_every=3)
+    assert toy.recorded_steps(settings) == [0, 3, 6, 7]
+    policies = fitted([0], settings)
+    records = toy.train(policies, find("dpo"), {"beta": 0.1}, settings, seeds=[0])
+    end = policies.log_probs().detach().exp()[:, range(4), toy.CHOSEN].mean()
+    assert column(records, "chosen")[-1] == pytest.approx(float(end), abs=1e-12)

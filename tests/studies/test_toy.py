@@ -24,6 +24,7 @@ def test_widths_and_rates_multiply_and_a_methods_own_rate_stands():
     [
         ("scenarios.odd={chosen: 0.1, rejected: 0.2, unseen: [0.1, 0.1]}", "sum to 1; they sum to 1.4"),
         ("scenarios.odd={chosen: 0.1, rejected: 0.1, unseen: [0.1]}", "unseen"),
+        ("scenarios.a<b>={chosen: 0.1, rejected: 0.1, unseen: [0.1, 0.1]}", "match pattern"),
         ("widht=3", "unknown key. Did you mean 'widths'"),
         ("scenarios.odd={chosn: 0.1}", "unknown key. Did you mean 'chosen'"),
         ("widths=[0.5]", "widths: must be whole numbers"),

@@ -22,7 +22,7 @@ DEGENERATE = ("shuffled", "repeated")
 """Strings that mean nothing; their first token may be the chosen response's, so only what follows it is judged."""
 SMALL = 0.01
 """Nats per token below which a change is none, however many rows show it."""
-FAR = 1.15
+FAR = 1.0
 """Nats of KL per sampled token beyond which training has mostly done harm: chosen on runs of the pocket world, whose
 true reward is known, and judged on others (docs/results/diagnosis.md)."""
 REPEATED = 0.5
@@ -141,7 +141,7 @@ def changes(probes: pd.DataFrame) -> dict[str, Change]:
     """
     moved = (probes["total"] - probes["start_total"]).where(~probes["role"].isin(DEGENERATE), probes["tail_change"])
     wide = moved.groupby([probes["row"], probes["role"]]).first().unstack("role")
-    tokens = probes.groupby("role")["length"].sum()
+    tokens = probes.groupby("role")["length"].sum().astype(float)
     prompts = probes.groupby("row")["prompt"].first().reindex(wide.index)
     wide["margin"] = wide["chosen"] - wide["rejected"]
     tokens["margin"] = (tokens["chosen"] + tokens["rejected"]) / 2

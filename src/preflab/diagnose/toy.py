@@ -4,7 +4,7 @@ A claim is judged at every width and learning rate of the study, so that none ha
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,12 +20,10 @@ ALWAYS, NEVER = 0.9, 0.1
 """Shares of seeds from which on a claim counts as held, and down to which as failed."""
 COLLAPSED = 0.01
 """Part of its first probability at which the rejected answer counts as gone."""
-FALL = 0.01
-"""Probability that the chosen answer must lose again after its peak to have fallen."""
+MOVED = 0.01
+"""Probability by which an answer must rise or fall to have done so."""
 EXPLODED = 10.0
 """log10 of the ratio of gradients from which on it counts as exploded."""
-MOST = 0.9
-"""Share of the lost mass from which on it is most of it."""
 EXACT = 1e-6
 """Relative difference below which a measured gradient is the theory's; weights are float32, gradients float64."""
 
@@ -66,15 +64,16 @@ def claims(curves: pd.DataFrame) -> tuple[Claim, ...]:
     # Several values of beta would be several experiments; the first one declared stands for DPO.
     dpo = dpo[dpo["label"] == dpo["label"].iloc[0]]
     whole = _whole(dpo)
-    of_whole = (_falls_first, _rises_then_falls, _gradients_explode, _mass_goes_to_others)
-    first = [check(whole) for check in of_whole] if len(whole) else []
-    others = curves[curves["method"] != DPO]
-    found = (*first, _follows_theory(dpo), _both_on_is_best(dpo), _remedies_help(others, dpo))
     n, n_whole = len(list(_runs(dpo))), len(list(_runs(whole)))
-    if n == n_whole:
-        return found
-    short = f" {n - n_whole} runs of DPO ended before that and are left out."
-    return (*(replace(claim, found=claim.found + short) for claim in first), *found[len(first) :])
+    left_out = f" {n - n_whole} of {n} runs of DPO ended before that and are left out." if n_whole < n else ""
+    too_short = f"None of {n} runs of DPO went on until the rejected answer was down to a hundredth; raise `steps`."
+    first = [
+        Claim(code, text, *(check(whole) if n_whole else ("not tested here", too_short, ())))
+        for code, (text, check) in _OF_WHOLE.items()
+    ]
+    first = [replace(claim, found=claim.found + left_out) for claim in first] if n_whole else first
+    others = curves[curves["method"] != DPO]
+    return (*first, _follows_theory(dpo), _both_on_is_best(dpo), _remedies_help(others, dpo))
 
 
 def _whole(dpo: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +84,11 @@ def _whole(dpo: pd.DataFrame) -> pd.DataFrame:
     return dpo[gone]
 
 
-def _falls_first(dpo: pd.DataFrame) -> Claim:
+Judged = tuple[Verdict, str, tuple[str, ...]]
+"""Verdict, what was found, and evidence."""
+
+
+def _falls_first(dpo: pd.DataFrame) -> Judged:
     """Compare what both sides lost or won when the rejected answer was down to a hundredth."""
     ends = []
     for key, run in _runs(dpo):
@@ -94,57 +97,93 @@ def _falls_first(dpo: pd.DataFrame) -> Claim:
         chosen = gone["chosen_total"] - run["chosen_total"].iloc[0]
         ends.append((*key, gone["step"], abs(chosen) < _nats(COLLAPSED) / 2))
     frame = _frame(ends, "step", "holds")
-    return Claim(
-        "falls_first",
-        "The rejected answer's likelihood moves much faster than the chosen one's (property 1, drastic drop).",
-        _verdict(frame),
-        "Until the rejected answer is down to a hundredth, the chosen one has moved less than half as far in "
-        f"log-probability in {_share(frame['holds'])}; where it has not, it began rare and rose.",
-        tuple(
-            f"{place}, {scenario}: after {part['step'].median():,.0f} steps (median), holds in {_share(part['holds'])}"
-            for place, whole in _places(frame)
-            for scenario, part in whole.groupby("scenario", sort=False)
-        ),
+    found = (
+        "When the rejected answer is down to a hundredth, the chosen one has moved less than half as far in "
+        f"log-probability in {_share(frame['holds'])}: {_by_scenario(frame)}."
     )
+    evidence = _lines(
+        frame, lambda part: f"after {part['step'].median():,.0f} steps (median), holds in {_share(part['holds'])}"
+    )
+    return _verdict(frame), found, evidence
 
 
-def _rises_then_falls(dpo: pd.DataFrame) -> Claim:
-    ends = [
-        (*key, run["chosen"].max(), run["chosen"].iloc[-1], run["chosen"].max() - run["chosen"].iloc[-1] > FALL)
-        for key, run in _runs(dpo)
-    ]
+def _rises_then_falls(dpo: pd.DataFrame) -> Judged:
+    ends = []
+    for key, run in _runs(dpo):
+        first, peak, end = run["chosen"].iloc[0], run["chosen"].max(), run["chosen"].iloc[-1]
+        ends.append((*key, peak, end, peak - first > MOVED and peak - end > MOVED))
     frame = _frame(ends, "peak", "end", "holds")
-    return Claim(
-        "rises_then_falls",
-        "The chosen answer's probability rises first and falls later (figures 2 and 3).",
-        _verdict(frame),
-        f"Where training went on until the rejected answer was gone, it falls by more than {FALL:g} after its peak in "
-        f"{_share(frame['holds'])}; from a peak of {_mean(frame['peak'])} to {_mean(frame['end'])} on average.",
-        tuple(
-            f"{place}, {scenario}: peak {_pm(part, 'peak')}, end {_pm(part, 'end')}, falls in {_share(part['holds'])}"
-            for place, whole in _places(frame)
-            for scenario, part in whole.groupby("scenario", sort=False)
-        ),
+    found = (
+        f"It rises and then falls, by more than {MOVED:g} each, in {_share(frame['holds'])}: {_by_scenario(frame)}. On "
+        f"average from a peak of {_mean(frame['peak'])} to {_mean(frame['end'])}."
     )
+    evidence = _lines(
+        frame, lambda part: f"peak {_pm(part, 'peak')}, end {_pm(part, 'end')}, holds in {_share(part['holds'])}"
+    )
+    return _verdict(frame), found, evidence
 
 
-def _gradients_explode(dpo: pd.DataFrame) -> Claim:
+def _gradients_explode(dpo: pd.DataFrame) -> Judged:
     ends = [
-        (*key, run["log10_ratio"].iloc[-1], (run["slope_rejected"] / run["slope_chosen"] + 1).abs().max(), False)
+        (*key, run["log10_ratio"].iloc[-1], (run["slope_rejected"] / run["slope_chosen"] + 1).abs().max())
         for key, run in _runs(dpo)
     ]
-    frame = _frame(ends, "ratio", "asymmetry", "holds")
+    frame = _frame(ends, "ratio", "asymmetry")
     frame["holds"] = frame["ratio"] > EXPLODED
-    return Claim(
-        "gradients_explode",
-        "The gradient of the rejected answer outgrows the chosen one's without bound (corollary 2, property 2).",
-        _verdict(frame),
-        f"With respect to the probabilities: a ratio of 10^{_mean(frame['ratio'], 0)} at the end of runs in which the "
-        "rejected answer is gone. With respect to the "
-        f"log-probabilities both stay equal{_to(frame['asymmetry'].max())}: the ratio is that of the probabilities, "
-        "and no reason for numbers to overflow.",
-        tuple(f"{place}: log10 of the ratio {_pm(part, 'ratio', 1)}" for place, part in _places(frame)),
+    found = (
+        f"With respect to the probabilities the ratio is above 10^{EXPLODED:.0f} at the end of "
+        f"{_share(frame['holds'])}, 10^{_mean(frame['ratio'], 0)} on average. With respect to the log-probabilities "
+        f"both stay equal{_to(frame['asymmetry'].max())}: the ratio is that of the probabilities, and no reason for "
+        "numbers to overflow."
     )
+    return _verdict(frame), found, _lines(frame, lambda part: f"log10 of the ratio {_pm(part, 'ratio', 1)}")
+
+
+def _disperses(dpo: pd.DataFrame) -> Judged:
+    """Compare the mass outside the pair at the chosen answer's peak and at the end, and say where it ends."""
+    ends = []
+    for key, run in _runs(dpo):
+        outside = 1 - run["chosen"] - run["rejected"]
+        peak, end = run.loc[run["chosen"].idxmax()], run.iloc[-1]
+        gained = outside.iloc[-1] - outside.loc[run["chosen"].idxmax()]
+        shares = [end[column] / outside.iloc[-1] for column in ("others_chosen", "others_rejected", "never")]
+        ends.append((*key, gained, *shares, peak["chosen"] - end["chosen"] > MOVED and gained > MOVED))
+    frame = _frame(ends, "gained", "others_chosen", "others_rejected", "never", "holds")
+    found = (
+        f"From the chosen answer's peak to the end it falls and answers outside the pair gain, by more than {MOVED:g} "
+        f"each, in {_share(frame['holds'])}: {_by_scenario(frame)}. At the end the mass outside the pair is on answers "
+        f"that are chosen for other prompts ({frame['others_chosen'].mean():.0%}), rejected for other prompts "
+        f"({frame['others_rejected'].mean():.0%}) and in no pair ({frame['never'].mean():.0%})."
+    )
+    evidence = _lines(
+        frame,
+        lambda part: (
+            f"gained {_pm(part, 'gained')}; other prompts' chosen {part['others_chosen'].mean():.1%}, in no pair "
+            f"{part['never'].mean():.1%}; holds in {_share(part['holds'])}"
+        ),
+    )
+    return _verdict(frame), found, evidence
+
+
+_OF_WHOLE: dict[str, tuple[str, Callable[[pd.DataFrame], Judged]]] = {
+    "falls_first": (
+        "The rejected answer's likelihood moves much faster than the chosen one's (property 1, drastic drop).",
+        _falls_first,
+    ),
+    "rises_then_falls": (
+        "The chosen answer's probability rises first and falls later (figures 2 and 3).",
+        _rises_then_falls,
+    ),
+    "gradients_explode": (
+        "The gradient of the rejected answer outgrows the chosen one's without bound (corollary 2, property 2).",
+        _gradients_explode,
+    ),
+    "disperses": (
+        "Late in training the chosen answer falls too, and answers outside the pair gain (property 3, dispersion).",
+        _disperses,
+    ),
+}
+"""Claims on runs that went on until the rejected answer was gone: code to text and judge."""
 
 
 def _follows_theory(dpo: pd.DataFrame) -> Claim:
@@ -154,31 +193,9 @@ def _follows_theory(dpo: pd.DataFrame) -> Claim:
         "follows_theory",
         "The ratio of the two gradients is pi(chosen) / pi(rejected) (corollary 1).",
         _verdict(frame),
-        f"At every recorded step, within {frame['gap'].max():.0e} of the logarithm.",
+        f"At every recorded step, within {frame['gap'].max():.0e} of the logarithm. For DPO it is an identity, so this "
+        "checks the arithmetic.",
         tuple(f"{place}: largest difference {part['gap'].max():.1e}" for place, part in _places(frame)),
-    )
-
-
-def _mass_goes_to_others(dpo: pd.DataFrame) -> Claim:
-    ends = []
-    for key, run in _runs(dpo):
-        end = run.iloc[-1]
-        lost = end["others_chosen"] + end["others_rejected"] + end["never"]
-        ends.append((*key, end["chosen"], end["others_chosen"] / lost, end["others_chosen"] / lost > MOST))
-    frame = _frame(ends, "chosen", "share", "holds")
-    return Claim(
-        "mass_goes_to_others",
-        "The mass that neither answer of the pair keeps goes to answers outside it (property 3, dispersion).",
-        _verdict(frame),
-        f"Once the rejected answer is gone, the chosen one ends at {_mean(frame['chosen'])}; of the rest "
-        f"{frame['share'].mean():.1%} is on answers that are chosen for other prompts, hardly any on answers that no "
-        "pair contains.",
-        tuple(
-            f"{place}, {scenario}: chosen {_pm(part, 'chosen')}, other prompts' chosen answers "
-            f"{part['share'].mean():.1%} of the rest"
-            for place, whole in _places(frame)
-            for scenario, part in whole.groupby("scenario", sort=False)
-        ),
     )
 
 
@@ -208,7 +225,7 @@ def _both_on_is_best(dpo: pd.DataFrame) -> Claim:
 
 
 def _remedies_help(others: pd.DataFrame, dpo: pd.DataFrame) -> Claim:
-    text = "Flex-DPO, SFT-DPO, IPO and SLiC soften the effect (section 4): the chosen answer keeps more than under DPO."
+    text = "With Flex-DPO, SFT-DPO, IPO and SLiC the chosen answer keeps more than under DPO (after section 4)."
     if not set(REMEDIES) & set(others["method"]):
         return Claim("remedies_help", text, "not tested here", f"Needs one of {', '.join(REMEDIES)}.")
     key = ["scenario", *PLACE, "seed"]
@@ -226,11 +243,17 @@ def _remedies_help(others: pd.DataFrame, dpo: pd.DataFrame) -> Claim:
             + ("" if tried else " (not tried in the paper)")
         )
         verdicts += [_verdict(part)] if tried else []
+    alone = sorted(set(last["label"]) - set(both["label"]))
+    lines += [f"{label}: no run of DPO at its width and learning rate to compare with" for label in alone]
+    if not verdicts:
+        return Claim(
+            "remedies_help", text, "not tested here", "No remedy ran at a learning rate of DPO's.", tuple(lines)
+        )
     held = verdicts.count("reproduced")
     return Claim(
         "remedies_help",
         text,
-        "reproduced" if held == len(verdicts) else "not reproduced" if not held else _MIXED,
+        verdicts[0] if len(set(verdicts)) == 1 else _MIXED,
         f"The chosen answer ends higher than under DPO in nearly every run for {held} of {len(verdicts)} settings.",
         tuple(lines),
     )
@@ -251,6 +274,20 @@ def _frame(rows: Sequence[tuple[object, ...]], *columns: str) -> pd.DataFrame:
 def _places(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for (width, rate), part in frame.groupby(PLACE):
         yield f"width {width:.0f}, learning rate {rate:g}", part
+
+
+def _by_scenario(frame: pd.DataFrame) -> str:
+    parts = frame.groupby("scenario", sort=False)["holds"]
+    return ", ".join(f"{scenario} {int(holds.sum())} of {len(holds)}" for scenario, holds in parts)
+
+
+def _lines(frame: pd.DataFrame, say: Callable[[pd.DataFrame], str]) -> tuple[str, ...]:
+    """Return a line for each width, learning rate and scenario."""
+    return tuple(
+        f"{place}, {scenario}: {say(part)}"
+        for place, whole in _places(frame)
+        for scenario, part in whole.groupby("scenario", sort=False)
+    )
 
 
 def _verdict(frame: pd.DataFrame) -> Verdict:

@@ -151,6 +151,11 @@ def fit(policies: Policies, target: NDArray[np.float64], settings: ToySettings) 
         optimizer.step()
 
 
+def recorded_steps(settings: ToySettings) -> list[int]:
+    """Return the steps after which a record is taken: 0, every so many, and the last."""
+    return sorted({*range(0, settings.steps + 1, settings.record_every), settings.steps})
+
+
 def train(
     policies: Policies,
     method: Method,
@@ -171,14 +176,14 @@ def train(
         seeds: of the policies, in order; they name the random numbers of methods that draw some.
 
     Returns:
-        float64 `[record, seed, column]` in the order of `COLUMNS`, at step 0, `record_every`, ...
+        float64 `[record, seed, column]` in the order of `COLUMNS`, at the steps of `recorded_steps`.
     """
     optimizer = torch.optim.Adam(policies.weights.values(), lr=settings.learning_rate, fused=True)
     start = policies.log_probs().detach()
     moving = deepcopy(policies) if moves_reference(method) else None
     states: list[tuple[Moments, ...]] = [()] * len(seeds)
     alive = torch.ones(len(seeds), dtype=torch.bool)
-    records = []
+    records, wanted = [], set(recorded_steps(settings))
     for step in range(settings.steps + 1):
         logp = policies.log_probs()
         known = _Known(
@@ -190,7 +195,7 @@ def train(
         )
         loss, slope, states = _loss(method, hyperparameters, known, states)
         alive &= loss.isfinite() & slope.isfinite().all(-1).all(-1)
-        if step % settings.record_every == 0:
+        if step in wanted:
             records.append(torch.where(alive[:, None], _record(known, slope, loss), torch.nan).numpy())
         if step < settings.steps:
             optimizer.zero_grad()

@@ -102,8 +102,8 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", text)
+    text = re.sub(r'\bid="([^"]+)"', lambda match: f'id="{name}-{match[1]}"', text)
+    text = re.sub(r'(href="|url\()#', lambda match: f"{match[1]}#{name}-", text)
     text = re.sub(r'font: ((?:\w+ )?)([\d.]+px) [^;"]*', _font, text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)

@@ -89,11 +89,13 @@ def _labels(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str], str]:
 def _context(index: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[str, Any]:
     found = claims(curves)
     places = [place for place, _ in curves.groupby(["width", "learning_rate"], sort=False)]
-    width, rate = places[0]
-    main = curves[(curves["width"] == width) & (curves["learning_rate"] == rate)]
+    width = places[0][0]
+    # A method with a learning rate of its own is shown at its first one.
+    own = curves.groupby("label", sort=False)["learning_rate"].transform("first")
+    main = curves[(curves["width"] == width) & (curves["learning_rate"] == own)]
     scenarios = index["config"]["scenarios"]
     shown = [part for part in _figures(curves, main, scenarios) if part[-1]]
-    where = f" Curves: width {width:.0f}, learning rate {rate:g}." if len(places) > 1 else ""
+    where = f" Curves: width {width:.0f}, each setting at its first learning rate." if len(places) > 1 else ""
     diverged = [f"{r['title']} on {r['scenario']}, seeds {r['diverged']}" for r in index["runs"] if r["diverged"]]
     resolved = folder / "toy.resolved.yaml"
     return {
@@ -345,7 +347,7 @@ def _ends(curves: pd.DataFrame, width: float, rate: float) -> Table:
     rows = []
     for (label, scenario), part in frame.groupby(["label", "scenario"], sort=False):
         seeds = part.groupby("seed")
-        last = seeds.last()
+        last = part[part["step"] == part["step"].max()].set_index("seed")
         rows.append(
             [
                 Cell(f"{label}, {scenario}", kind="text"),

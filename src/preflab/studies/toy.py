@@ -2,16 +2,17 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 from pydantic import Field, model_validator
 
-from preflab.core.errors import ConfigError
+from preflab.core.errors import ConfigError, RunError
 from preflab.diagnose.toy import Claim, claims
 from preflab.methods import code_digest
 from preflab.report.toy import INDEX, load_toy_curves, write_toy_report
@@ -24,6 +25,7 @@ from preflab.studies.study_file import dump, read_document, validated
 from preflab.studies.templates import template_path
 
 _VERSION = 1
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _CHOSEN_AND_REJECTED, _SUM_TOLERANCE = 4, 1e-6
 
 
@@ -72,9 +74,9 @@ class FitConfig(Section):
 class ToyConfig(Section):
     """Methods x scenarios x widths x learning rates on the toy model, every one with all seeds."""
 
-    toy: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name; also the folder under runs/")
+    toy: str = Field(pattern=_NAME, description="name; also the folder under runs/")
     methods: dict[str, MethodSpec | None] = Field(min_length=1)
-    scenarios: dict[str, ScenarioConfig] = Field(
+    scenarios: dict[Annotated[str, Field(pattern=_NAME)], ScenarioConfig] = Field(
         default_factory=lambda: {name: ScenarioConfig.model_validate(values) for name, values in _SCENARIOS.items()},
         min_length=1,
     )
@@ -233,6 +235,10 @@ def _fit(root: Path, spec: StageSpec) -> None:
     target = toy.initial(**spec.params["scenario"])
     toy.fit(policies, target, settings)
     error = float(abs(policies.log_probs().detach().exp().numpy() - target).max())
+    if not math.isfinite(error):
+        raise RunError(
+            f"fit.learning_rate: the fit at {settings.fit_learning_rate:g} is not finite; use a smaller one."
+        )
     with Store(root).write(spec, {"largest_error": error}) as folder:
         save_file({name: weight.detach() for name, weight in policies.weights.items()}, folder / "policies.safetensors")
 
@@ -252,7 +258,7 @@ def _train(root: Path, run: ToyRun) -> None:
     for name, weight in load_file(store.get(run.fit).file("policies.safetensors")).items():
         policies.weights[name].data.copy_(weight)
     records = toy.train(policies, method_from(run.source), run.setting.hyperparameters, settings, seeds=seeds)
-    steps = np.arange(len(records)) * settings.record_every
+    steps = toy.recorded_steps(settings)
     table = {"step": np.repeat(steps, len(seeds)), "seed": np.tile(seeds, len(records))}
     table |= {name: records[..., place].reshape(-1) for place, name in enumerate(toy.COLUMNS)}
     diverged = [seed for seed, ended in zip(seeds, np.isnan(records[-1, :, -1]), strict=True) if ended]
