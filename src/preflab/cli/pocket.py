@@ -91,6 +91,9 @@ def toy(
     import shlex
     from dataclasses import asdict
 
+    from preflab.studies.processes import warm_up
+
+    warm_up()  # workers import their libraries while this process does
     from preflab.studies.toy import load_toy, run_toy
 
     config = load_toy(file, set_)

@@ -194,12 +194,13 @@ def train(
             step=step,
         )
         loss, slope, states = _loss(method, hyperparameters, known, states)
-        alive &= loss.isfinite() & slope.isfinite().all(-1).all(-1)
         if step in wanted:
+            # Policies share nothing, so one that is lost stays lost and leaves the others alone until somebody looks.
+            alive &= loss.isfinite() & slope.isfinite().all(-1).all(-1)
             records.append(torch.where(alive[:, None], _record(known, slope, loss), torch.nan).numpy())
         if step < settings.steps:
             optimizer.zero_grad()
-            logp.backward(torch.where(alive[:, None, None], slope, 0.0))
+            logp.backward(slope)
             optimizer.step()
         if moving is not None and method.reference_update is not None:
             moving.follow(policies, method.reference_update(step + 1, **hyperparameters))

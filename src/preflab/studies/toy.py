@@ -1,5 +1,6 @@
 """The toy model as a study of its own: declared in one file, run on every core, continued by the same command."""
 
+import importlib
 import itertools
 import json
 import math
@@ -206,7 +207,9 @@ def _compute(store: Store, fits: Sequence[StageSpec], runs: Sequence[ToyRun], *,
     workers = min(psutil.cpu_count() or 1, max(len(fits), len(runs)))
     pool = ProcessPoolExecutor(workers, mp_context=clean_context(), initializer=_initialize)
     try:
-        for future in as_completed([pool.submit(_fit, store.root, spec) for spec in fits]):
+        first = [pool.submit(_fit, store.root, spec) for spec in fits]
+        importlib.import_module("matplotlib.figure")  # for the page; this process has nothing else to do
+        for future in as_completed(first):
             future.result()
         pending: list[Future[None]] = [pool.submit(_train, store.root, run) for run in runs]
         for n, future in enumerate(as_completed(pending), start=1):
