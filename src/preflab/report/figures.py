@@ -119,14 +119,22 @@ def _size_lines(axis: Any, analysis: Analysis, start: str, found: dict[Group, In
     axis.set_xlabel("training pairs")
 
 
-def _label_lines(figure: Any, axes: Sequence[Any]) -> None:
-    """Move the names at the ends of lines apart."""
+def _label_lines(figure: Any, axes: Sequence[Any], *, aside: float = 8) -> None:
+    """Move the names at the ends of lines apart.
+
+    Args:
+        figure: the figure.
+        axes: of its panels.
+        aside: points from the end of a line to its name; 0 sets names above the first line and below the others.
+    """
     settle(figure)
     for axis in axes:
         labels = [text for text in axis.texts if text.get_gid() == "end"]
         pixels = [float(axis.transData.transform(label.xy)[1]) for label in labels]
-        for label, before, after in zip(labels, pixels, spread(pixels, 9.5 * figure.dpi / 72), strict=True):
-            label.set_position((8, (after - before) * 72 / figure.dpi))
+        shift = [0.0 if aside else 6.5 if k == 0 else -6.5 for k in range(len(labels))]
+        wanted = [pixel + points * figure.dpi / 72 for pixel, points in zip(pixels, shift, strict=True)]
+        for label, before, after in zip(labels, pixels, spread(wanted, 9.5 * figure.dpi / 72), strict=True):
+            label.set_position((aside, (after - before) * 72 / figure.dpi))
             label.set_anncoords("offset points")
             label.set_gid(None)
 
@@ -151,6 +159,7 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
                 axis.set_visible(False)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         figure.supylabel("change of log-prob, nats per response", fontsize=8.5, color=MUTED)
+        _label_lines(figure, axes.flat, aside=0)
         svg = to_svg(figure, f"likelihood-{analysis.starts.index(start)}",
                      f"Log-probs of chosen and rejected responses during training from {start}.")  # fmt: skip
     caption = (
@@ -182,9 +191,8 @@ def _curves(axis: Any, frame: pd.DataFrame) -> None:
         axis.plot(x, mean, color=colour, linestyle=dash)
         ends.append((column.removesuffix("_total"), colour, x[-1], mean[-1]))
     ends.sort(key=lambda end: -end[3])
-    for (name, colour, x_end, y_end), align in zip(ends, ("bottom", "top", "top"), strict=False):
-        axis.annotate(name, (x_end, y_end), xytext=(0, 3 if align == "bottom" else -3), textcoords="offset points",
-                      ha="right", va=align, fontsize=8, color=colour)  # fmt: skip
+    for name, colour, x_end, y_end in ends:
+        axis.annotate(name, (x_end, y_end), ha="right", va="center", fontsize=8, color=colour, gid="end")
     axis.margins(y=0.16)
 
 
