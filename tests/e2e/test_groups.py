@@ -117,7 +117,7 @@ def test_cells_trained_one_by_one_end_alike(world, whole, tmp_path):
 
 def test_a_group_that_is_killed_continues_to_the_same_bits(world, whole, tmp_path):
     out, cache = whole
-    for n, how in ((3, signal.SIGKILL), (5, signal.SIGTERM)):
+    for runs, n, how in ((1, 3, signal.SIGKILL), (2, 5, signal.SIGTERM)):
         with subprocess.Popen(
             [PREFLAB, "run", world / "study.yaml", "--out", tmp_path / "stopped"],
             stdout=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ def test_a_group_that_is_killed_continues_to_the_same_bits(world, whole, tmp_pat
             env=environment(cache),
             start_new_session=True,
         ) as process:
-            wait_for_artefacts(process, tmp_path / "stopped", n)
+            wait_for_artefacts(process, tmp_path / "stopped", n, runs=runs)
             process.send_signal(how)
             process.communicate(timeout=60)
             assert process.returncode == (-9 if how == signal.SIGKILL else 5)

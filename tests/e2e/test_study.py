@@ -159,7 +159,7 @@ def test_running_again_changes_nothing_and_a_grown_grid_costs_only_its_new_cells
 def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the_same_result(world, whole, tmp_path):
     out, _, _ = whole
     stopped, cache = tmp_path / "stopped", tmp_path / "cache"  # the reference stage is stopped and continued too
-    for n, how in ((4, signal.SIGKILL), (10, signal.SIGINT)):
+    for runs, n, how in ((1, 4, signal.SIGKILL), (2, 10, signal.SIGINT)):
         with subprocess.Popen(
             [PREFLAB, "run", world, "--out", stopped],
             stdout=subprocess.DEVNULL,
@@ -167,7 +167,7 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
             env=environment(cache),
             start_new_session=True,
         ) as process:
-            wait_for_artefacts(process, stopped, n)
+            wait_for_artefacts(process, stopped, n, runs=runs)
             assert process.poll() is None, "the study ended before it could be stopped"
             process.send_signal(how)  # the parent alone: its workers must follow, or the pipe stays open
             process.communicate(timeout=60)
@@ -176,10 +176,12 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
     assert_same(contents(stopped), contents(out))
 
 
-def wait_for_artefacts(process, study, n):
-    deadline = time.monotonic() + 120
+def wait_for_artefacts(process, study, n, *, runs=1):
+    """Wait until the study has so many artefacts and has begun to run so often, the last time by this process."""
+    deadline, events = time.monotonic() + 120, study / "events.jsonl"
     while process.poll() is None and time.monotonic() < deadline:
-        if len(list(study.glob("artefacts/*/*/manifest.json"))) >= n:
+        begun = events.read_text().count('"event": "run"') if events.exists() else 0
+        if begun >= runs and len(list(study.glob("artefacts/*/*/manifest.json"))) >= n:
             return
         time.sleep(0.05)
 
