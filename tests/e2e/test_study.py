@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,19 @@ def test_a_damaged_artefact_is_built_again(world, whole):
     preflab("run", world, "--out", out, cache=cache)
     assert path.read_bytes() == whole_bytes
     assert_same(contents(out), before)
+
+
+def test_a_study_from_before_unseen_answers_were_followed_still_has_its_report(whole, tmp_path):
+    out, cache, _ = whole
+    old = shutil.copytree(out, tmp_path / "old")
+    for path in old.glob("artefacts/train/*/monitor.parquet"):
+        table = pd.read_parquet(path)
+        table[[name for name in table if "mismatched" not in name]].to_parquet(path)
+    (old / "report.html").unlink()
+    preflab("report", old, cache=cache)
+    page = (old / "report.html").read_text()
+    assert ">chosen</text>" in page and ">unseen</text>" not in page
+    assert ">unseen</text>" in (out / "report.html").read_text()
 
 
 def test_start_points_can_be_added_later(world, whole, tmp_path):

@@ -7,8 +7,8 @@ from tests.tiny import random_rows, tiny_model
 
 from preflab.core.errors import DataError
 from preflab.data.examples import TokenRow
-from preflab.evals.probes import add_probes, answers, describe_answers, gradient_sizes, similarities, summary
-from preflab.sampling.generate import Response
+from preflab.evals.probes import add_probes, describe_answers, gradient_sizes, similarities, summary
+from preflab.sampling.generate import GenerationSettings, Response, generate
 from preflab.scoring.logps import prove
 
 
@@ -19,6 +19,12 @@ def models():
         prove(model)
         model.requires_grad_(False)
     return pair
+
+
+def answers(model, rows, *, greedy):
+    settings = GenerationSettings(max_new_tokens=6, batch_size=32, seed=0, greedy=greedy)
+    keys = [row.prompt.tobytes().hex() for row in rows]
+    return generate(model, [row.prompt for row in rows], keys, end_ids=[1], pad_id=0, settings=settings)
 
 
 def logits(model, row, tokens):
@@ -63,7 +69,7 @@ def test_rows_of_one_prompt_have_no_unseen_answers():
 
 def test_greedy_answers_take_the_likeliest_token(models):
     rows = random_rows(4, seed=5)
-    found = answers(models[0], rows, end_ids=[1], pad_id=0, max_new_tokens=6, greedy=True)
+    found = answers(models[0], rows, greedy=True)
     for row, answer in zip(rows, found, strict=True):
         np.testing.assert_array_equal(logits(models[0], row, answer.tokens).argmax(-1), answer.tokens)
 
@@ -71,7 +77,7 @@ def test_greedy_answers_take_the_likeliest_token(models):
 def test_answers_are_described_by_what_both_models_say_at_every_position(models):
     model, start = models
     rows = random_rows(4, seed=6)
-    found = answers(model, rows, end_ids=[1], pad_id=0, max_new_tokens=6, greedy=False)
+    found = answers(model, rows, greedy=False)
     for row, answer, got in zip(rows, found, describe_answers(model, start, rows, found, budget=60), strict=True):
         ours, theirs = logits(model, row, answer.tokens), logits(start, row, answer.tokens)
         taken = torch.from_numpy(answer.tokens)[:, None]

@@ -120,9 +120,8 @@ def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: 
             of, kind (`greedy`, `sampled`), text, n_tokens, truncated, distinct, entropy, kl_exact.
         gradients: one row per pair: of, grad_chosen, grad_rejected, cosine; may be empty.
     """
-    own, first = _answers(samples, "checkpoint"), _answers(samples, "start")
-    numbers = [probes["total"], own["kl_exact"], own["entropy"]]
-    if probes.empty or not all(np.isfinite(values.astype(float)).all() for values in numbers):
+    own, first = _of("checkpoint", samples), _of("start", samples)
+    if probes.empty or not all(np.isfinite(v).all() for v in (probes["total"], own["kl_exact"], own["entropy"])):
         return Diagnosis(name, "broken", "Broken: weights or log-probs are not finite.", (), REMEDIES["broken"])
     change = changes(probes)
     code, why = _verdict(change, own, first)
@@ -241,7 +240,7 @@ def _answering(own: pd.DataFrame, first: pd.DataFrame) -> str:
 def _direction(gradients: pd.DataFrame) -> Iterator[str]:
     if gradients.empty:
         return
-    own, first = _answers(gradients, "checkpoint"), _answers(gradients, "start")
+    own, first = _of("checkpoint", gradients), _of("start", gradients)
     ratio, before = ((g["grad_rejected"] / g["grad_chosen"]).median() for g in (own, first))
     cosine = mean_interval(own["cosine"].to_numpy(dtype=float))
     shared = "; pushing one side moves the other with it" if cosine.estimate > SHARED_DIRECTION else ""
@@ -252,7 +251,8 @@ def _direction(gradients: pd.DataFrame) -> Iterator[str]:
     )
 
 
-def _answers(frame: pd.DataFrame, of: str) -> pd.DataFrame:
+def _of(of: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the start point or of the checkpoint."""
     return frame[frame["of"] == of]
 
 

@@ -18,21 +18,18 @@ from preflab.core.seeds import permutation
 from preflab.data.examples import TokenRow
 from preflab.data.mismatched import add_mismatched
 from preflab.models.load import trainable
-from preflab.sampling.generate import GenerationSettings, Response, generate
+from preflab.sampling.generate import Response
 from preflab.scoring.flat import fill, flatten
 from preflab.scoring.logps import head_quantities, hidden_states, token_logps
 
 PAIR: Final = ("chosen", "rejected")
-PROBES: Final = {
-    "mismatched": "an answer to another prompt of the data",
-    "paraphrase": "the chosen response in other words, where the data give one (`meta.paraphrase`)",
-    "greedy": "what the start point answers, greedily",
-    "sampled": "what the start point answers, sampled",
-    "shuffled": "the tokens of the chosen response in random order",
-    "repeated": "the first token of the chosen response again and again, as often as it has tokens",
-}
-"""Unseen answers, by role. One that equals a response of the pair is seen, and left out. The first token of the last
-two may be the chosen response's own; only what follows it means nothing."""
+PROBES: Final = ("mismatched", "paraphrase", "greedy", "sampled", "shuffled", "repeated")
+"""Unseen answers, by role: an answer to another prompt of the data; the chosen response in other words, where the data
+give one (`meta.paraphrase`); what the start point answers, greedily and sampled; the chosen response's tokens in random
+order; its first token again and again, as often as it has tokens.
+
+One that equals a response of the pair is seen, and left out. The first token of the last two may be the chosen
+response's own; only what follows it means nothing."""
 
 _STREAM = "probe"
 
@@ -69,23 +66,6 @@ def add_probes(
     return found
 
 
-def answers(
-    model: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    *,
-    end_ids: Sequence[int],
-    pad_id: int,
-    max_new_tokens: int,
-    greedy: bool,
-    batch_size: int = 32,
-) -> list[Response]:
-    """Return a model's answer to the prompt of each row; a prompt's random stream depends on the prompt alone."""
-    settings = GenerationSettings(max_new_tokens=max_new_tokens, batch_size=batch_size, seed=0, greedy=greedy)
-    prompts = [row.prompt for row in rows]
-    keys = [prompt.tobytes().hex() for prompt in prompts]
-    return generate(model, prompts, keys, end_ids=end_ids, pad_id=pad_id, settings=settings)
-
-
 def summary(logps: NDArray[np.float32], start: NDArray[np.float32]) -> dict[str, float]:
     """Return what a table keeps of a response's token log-probs: totals under both models, and the change of its parts.
 
@@ -94,7 +74,8 @@ def summary(logps: NDArray[np.float32], start: NDArray[np.float32]) -> dict[str,
         start: under the start point, likewise.
 
     Returns:
-        `total` and `start_total`; the change of the `first` token's, and of the `tail` after it; all in nats.
+        `length` (tokens); `total` and `start_total`, and the change of the first token's log-prob (`first_change`) and
+        of those after it (`tail_change`), nats.
     """
     change = logps.astype(np.float64) - start
     return {

@@ -13,7 +13,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -43,6 +43,13 @@ REJECTED: Final = (4, 6, 7, 5)
 UNSEEN: Final = (8, 9)
 """Columns that are in no pair."""
 N_PROMPTS, N_ANSWERS = 4, 10
+_COLUMNS_OF: Final = {
+    "chosen": CHOSEN,
+    "rejected": REJECTED,
+    "mismatched": (*CHOSEN[1:], CHOSEN[0]),
+    "gold": CHOSEN,
+}
+"""Role to the column of each prompt; the mismatched response is the next prompt's chosen one."""
 
 COLUMNS: Final = (
     "chosen",
@@ -166,7 +173,7 @@ def train(
 ) -> NDArray[np.float64]:
     """Train policies in place with a method and return what was recorded.
 
-    A policy whose loss is not finite any more stops there; its records are NaN from then on.
+    Records of a policy are NaN from the first one on at which its loss or gradient is not finite.
 
     Args:
         policies: fitted policies.
@@ -216,15 +223,6 @@ class _Known:
     moving: Tensor | None
     seeds: Sequence[int]
     step: int
-    columns: Mapping[str, Sequence[int]] = field(
-        # Another prompt's chosen answer is the mismatched one; the gold answer is the chosen one.
-        default_factory=lambda: {
-            "chosen": CHOSEN,
-            "rejected": REJECTED,
-            "mismatched": (*CHOSEN[1:], CHOSEN[0]),
-            "gold": CHOSEN,
-        }
-    )
 
     def one(self, seed: int) -> "_Known":
         """Return what is known of one policy."""
@@ -269,7 +267,7 @@ class _Known:
             return (2 * self.policy.detach()).logsumexp(-1)
         of = {"policy": self.policy, "reference": self.reference, "moving_reference": self.moving}[quantity]
         assert of is not None
-        return of[:, range(N_PROMPTS), list(self.columns[role])]
+        return of[:, range(N_PROMPTS), list(_COLUMNS_OF[role])]
 
 
 def _loss(

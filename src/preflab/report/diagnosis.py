@@ -93,14 +93,8 @@ def _examined(each: dict[str, Any], start: Path, own: Path, prompts: pd.DataFram
         )
         for file in ("samples.parquet", "gradients.parquet")
     )
-    if "cosine" not in gradients:
-        gradients = gradients.iloc[:0]
-    diagnosis = diagnose(each["name"], probes.reindex(columns=[*_NEEDED, *probes.columns.difference(_NEEDED)]), samples,
-                         gradients)  # fmt: skip
+    diagnosis = diagnose(each["name"], probes, samples, gradients)
     return Examined(each["name"], tuple(each["notes"]), probes, samples, gradients, diagnosis)
-
-
-_NEEDED = ["row", "role", "total"]
 
 
 def write_diagnosis_report(folder: Path) -> tuple[Path, tuple[Diagnosis, ...]]:
@@ -116,8 +110,17 @@ def write_diagnosis_report(folder: Path) -> tuple[Path, tuple[Diagnosis, ...]]:
 
 def _context(tables: DiagnosisTables) -> dict[str, Any]:
     sound = [each for each in tables.examined if each.is_sound]
-    rows, request = tables.index["rows"], tables.index["request"]
+    rows, request, similar = tables.index["rows"], tables.index["request"], _similar(tables, sound)
+    sections = {
+        "verdicts": "Verdicts",
+        "changes": "Log-probs",
+        "behaviour": "Samples and gradients",
+        "answers": "Answers",
+        "similar": "Alike pairs" if similar else "",
+        "how": "How",
+    }
     return {
+        "sections": [(target, title) for target, title in sections.items() if title],
         "start": request["start"],
         "scope": ", ".join(
             [
@@ -126,13 +129,12 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
                 count(len({row["prompt"] for row in rows}), "prompt"),
             ]
         ),
-        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         "examined": [(each, "warning" if each.diagnosis.code in _WARNINGS else "") for each in tables.examined],
         "figure": _figure(sound) if sound else None,
         "tables": [_table(each) for each in sound],
         "behaviour": _behaviour(sound) if sound else None,
         "answers": _answers(tables, sound),
-        "similar": _similar(tables, sound),
+        "similar": similar,
         "command": tables.index["command"],
         "request": request,
     }

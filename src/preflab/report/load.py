@@ -63,6 +63,8 @@ def _dynamics(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
     start = rows[rows["step"] == 0].set_index("place")
     gained = {}
     for role, column in (("chosen", "chosen"), ("rejected", "rejected"), ("unseen", "mismatched")):
+        if f"{column}_total" not in rows:
+            continue  # studies did not always follow unseen answers
         rows[f"{role}_total"] = pd.to_numeric(rows[f"{column}_total"])
         rows[f"{role}_mean"] = rows[f"{role}_total"] / pd.to_numeric(rows[f"{column}_length"])
         gained[role] = rows[f"{role}_total"] - rows["place"].map(pd.to_numeric(start[f"{column}_total"]))

@@ -81,6 +81,7 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["ticks"] = ticks
+    environment.globals["css"] = (_HERE / "page.css").read_text(encoding="utf-8")
     return environment.get_template(name)
 
 
@@ -101,7 +102,6 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "created": str(study.get("created") or "")[:16].replace("T", " "),
         "scope": _scope(analysis),
         "script_hash": script_hash(script),
-        "css": (_HERE / "page.css").read_text(encoding="utf-8"),
         "js": script,
         "answer": verdict,
         "chip": _CHIPS[verdict.status] + (" so far" if verdict.headline.startswith("So far") else ""),

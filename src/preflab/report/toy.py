@@ -39,8 +39,8 @@ _GRADIENTS = (
 )
 
 
-def write_toy_report(folder: Path) -> Path:
-    """Write the page of a toy study and return its path.
+def write_toy_report(folder: Path) -> tuple[Path, tuple[Claim, ...]]:
+    """Write the page of a toy study; return its path and the claims with their verdicts.
 
     Args:
         folder: of the study, with its `toy.json`.
@@ -49,7 +49,9 @@ def write_toy_report(folder: Path) -> Path:
         ConfigError: the folder holds no toy study.
     """
     index, curves = load_toy_curves(folder)
-    return write_page(template("toy.html.j2").render(_context(index, curves, folder)), folder / REPORT)
+    found = claims(curves)
+    page = template("toy.html.j2").render(_context(index, curves, found, folder))
+    return write_page(page, folder / REPORT), found
 
 
 def load_toy_curves(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -86,8 +88,7 @@ def _labels(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str], str]:
     return labels
 
 
-def _context(index: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    found = claims(curves)
+def _context(index: dict[str, Any], curves: pd.DataFrame, found: Sequence[Claim], folder: Path) -> dict[str, Any]:
     places = [place for place, _ in curves.groupby(["width", "learning_rate"], sort=False)]
     width = places[0][0]
     # A method with a learning rate of its own is shown at its first one.
@@ -108,7 +109,6 @@ def _context(index: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[
                 *([count(len(places), "width or step size")] if len(places) > 1 else []),
             ]
         ),
-        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         "headline": _headline(found),
         "lead": "The whole distribution is known at every step; only the spread between seeds is estimated." + where,
         "claims": [(claim, _KINDS.get(claim.verdict, "warning")) for claim in found],
@@ -328,18 +328,19 @@ def _grid(
     return FigureText(svg, caption)
 
 
-def _place(figure: Any, axes: Any, *, left: float = 0.065, top: float = 0.3) -> None:
+def _place(figure: Any, axes: Any, *, top: float = 0.3) -> None:
     """Give panels their places and few ticks; matplotlib's own layout takes longer than all the rest of the page.
 
     Args:
         figure: with panels of one size.
         axes: `[row, column]`.
-        left: share of the width for tick labels and the label of the y axis.
         top: inches above the first row, for titles.
     """
     height = figure.get_figheight()
     figure.set_layout_engine(None)
-    figure.subplots_adjust(left=left, right=0.982, bottom=0.52 / height, top=1 - top / height, wspace=0.12, hspace=0.32)
+    figure.subplots_adjust(
+        left=0.065, right=0.982, bottom=0.52 / height, top=1 - top / height, wspace=0.12, hspace=0.32
+    )
     for axis in axes.flat:
         axis.locator_params(nbins=3)
 

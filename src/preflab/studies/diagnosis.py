@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,12 +24,12 @@ from preflab.evals.probes import (
     PAIR,
     PROBES,
     add_probes,
-    answers,
     describe_answers,
     gradient_sizes,
     similarities,
     summary,
 )
+from preflab.evals.responses import Question, sample_responses
 from preflab.models.checkpoints import Checkpoint, find_checkpoints
 from preflab.models.load import (
     end_token_ids,
@@ -40,7 +41,7 @@ from preflab.models.load import (
     weights_digest,
 )
 from preflab.report.diagnosis import INDEX, write_diagnosis_report
-from preflab.sampling.generate import Response
+from preflab.sampling.generate import GenerationSettings, Response
 from preflab.scoring.logps import prove, score
 from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store, write_json
@@ -53,6 +54,8 @@ from preflab.studies.prepare import rows_digest
 _VERSION = 1
 _BUDGET = 2048
 """Flat tokens per forward."""
+_DECODED = 32
+"""Prompts decoded together."""
 ROLES = (*PAIR, *PROBES)
 
 
@@ -104,15 +107,11 @@ class _Bench:
 
     def answer(self, model: PreTrainedModel, rows: Sequence[TokenRow], *, greedy: bool) -> list[Response]:
         """Return a model's answers to the prompts of rows."""
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        return answers(
-            model,
-            rows,
-            end_ids=self.end_ids,
-            pad_id=int(pad),
-            max_new_tokens=self.request.max_new_tokens,
-            greedy=greedy,
+        questions = [Question(self.examples[row.row], row.prompt, "") for row in rows]
+        settings = GenerationSettings(
+            max_new_tokens=self.request.max_new_tokens, batch_size=_DECODED, seed=0, greedy=greedy
         )
+        return sample_responses(model, self.tokenizer, questions, settings, end_ids=self.end_ids)
 
     @property
     def prompts(self) -> list[TokenRow]:
@@ -245,8 +244,7 @@ def _similar(bench: _Bench, model: PreTrainedModel) -> list[dict[str, Any]]:
 
 
 def _with_probes(bench: _Bench, start: Artefact) -> list[TokenRow]:
-    import pyarrow.parquet as pq
-
+    """Give the pairs their probes, among them what the start point answered."""
     records = pq.read_table(start.file("answers.parquet")).to_pylist()
     kinds = {
         kind: [Response(np.asarray(r[f"{kind}_ids"], dtype=np.int64), truncated=False) for r in records]

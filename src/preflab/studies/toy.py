@@ -4,22 +4,29 @@ import importlib
 import itertools
 import json
 import math
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
 from pydantic import Field, model_validator
+from safetensors.torch import load_file, save_file
 
 from preflab.core.errors import ConfigError, RunError
-from preflab.diagnose.toy import Claim, claims
+from preflab.diagnose.toy import Claim
 from preflab.methods import code_digest
-from preflab.report.toy import INDEX, load_toy_curves, write_toy_report
+from preflab.pocket import toy
+from preflab.report.toy import INDEX, write_toy_report
 from preflab.store.artefacts import StageSpec, Store, write_json
 from preflab.store.ledger import study_lock
-from preflab.studies.cells import MethodGrid, Setting, method_grid
+from preflab.studies.cells import MethodGrid, Setting, method_from, method_grid
 from preflab.studies.config import MethodSpec, Numbers, Section, Seeds
 from preflab.studies.processes import clean_context
 from preflab.studies.study_file import dump, read_document, validated
@@ -27,7 +34,7 @@ from preflab.studies.templates import template_path
 
 _VERSION = 1
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_CHOSEN_AND_REJECTED, _SUM_TOLERANCE = 4, 1e-6
+_SUM_TOLERANCE = 1e-6
 
 
 class ScenarioConfig(Section):
@@ -35,18 +42,11 @@ class ScenarioConfig(Section):
 
     chosen: float = Field(gt=0, lt=1, description="of each of the four answers that are chosen for some prompt")
     rejected: float = Field(gt=0, lt=1, description="of each of the four answers that are rejected for some prompt")
-    unseen: tuple[float, float] = Field(description="of the two answers that are in no pair")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pair(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and isinstance(values.get("unseen"), list):
-            return {**values, "unseen": tuple(values["unseen"])}
-        return values
+    unseen: list[float] = Field(min_length=2, max_length=2, description="of the two answers that are in no pair")
 
     @model_validator(mode="after")
     def _whole(self) -> "ScenarioConfig":
-        total = _CHOSEN_AND_REJECTED * (self.chosen + self.rejected) + sum(self.unseen)
+        total = toy.N_PROMPTS * (self.chosen + self.rejected) + sum(self.unseen)
         if abs(total - 1) > _SUM_TOLERANCE or min(self.unseen) <= 0:
             raise ValueError(
                 f"four times chosen, four times rejected and the two unseen must be positive and sum to 1; "
@@ -161,7 +161,7 @@ def run_toy(
                 store, list(fits.values()), missing, watch=lambda n: watch(len(runs) - len(missing) + n, len(runs))
             )
         write_json(folder / INDEX, _index(config, runs, folder, store, command))
-    return write_toy_report(folder), claims(load_toy_curves(folder)[1])
+    return write_toy_report(folder)
 
 
 def expand(config: ToyConfig) -> tuple[ToyRun, ...]:
@@ -220,19 +220,11 @@ def _compute(store: Store, fits: Sequence[StageSpec], runs: Sequence[ToyRun], *,
 
 
 def _initialize() -> None:
-    import signal
-
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what has begun ends in seconds and is kept
     torch.set_num_threads(1)
 
 
 def _fit(root: Path, spec: StageSpec) -> None:
-    from safetensors.torch import save_file
-
-    from preflab.pocket import toy
-
     settings = _settings(spec, {})
     policies = toy.Policies(spec.params["seeds"], settings)
     target = toy.initial(**spec.params["scenario"])
@@ -247,14 +239,6 @@ def _fit(root: Path, spec: StageSpec) -> None:
 
 
 def _train(root: Path, run: ToyRun) -> None:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from safetensors.torch import load_file
-
-    from preflab.pocket import toy
-    from preflab.studies.cells import method_from
-
     store, seeds = Store(root), run.fit.params["seeds"]
     settings = _settings(run.fit, run.spec.params)
     policies = toy.Policies(seeds, settings)
@@ -269,10 +253,8 @@ def _train(root: Path, run: ToyRun) -> None:
         pq.write_table(pa.table(table), folder / "curves.parquet")
 
 
-def _settings(fit: StageSpec, params: Mapping[str, Any]) -> Any:
-    from preflab.pocket.toy import ToySettings
-
-    return ToySettings(
+def _settings(fit: StageSpec, params: Mapping[str, Any]) -> toy.ToySettings:
+    return toy.ToySettings(
         width=fit.params["width"],
         activation=fit.params["activation"],
         fit_steps=fit.params["fit"]["steps"],
