@@ -136,6 +136,13 @@ def test_a_missing_or_misspelt_column_names_the_nearest(write, columns, text):
     assert text in found[0].text
 
 
+def test_another_separator_is_named(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt;chosen;rejected\na;b;c\n")
+    (found,) = scan(path).problems
+    assert "seems to be separated by ';'" in found.text
+
+
 def test_columns_of_no_format_are_listed_with_the_way_out(write):
     found = scan(write([{"question": "Q", "answers": []}])).problems
     assert [p.code for p in found] == ["unknown_format"]

@@ -111,6 +111,7 @@ def test_an_adapter_of_unknown_base_and_another_template_are_said(world, tmp_pat
         ("prompt", 3, "a diagnosis needs at least two prompts"),
         ("sft", 3, "a diagnosis needs pairs"),
         ("none", 2, "name at least one model"),
+        ("context", 2, "lower --max-tokens or --max-new-tokens"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(world, tmp_path, wrong, code, said):

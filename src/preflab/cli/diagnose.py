@@ -19,6 +19,7 @@ def diagnose(
     gradients: int = 8,
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     max_tokens: int = 512,
+    max_new_tokens: int = 64,
     out: Annotated[Path, Parameter(help="Folder for tables and page.")] = Path("runs/diagnosis"),
     json_: Json = False,
 ) -> int:
@@ -39,7 +40,8 @@ def diagnose(
         prompts: of them, those that every model answers.
         gradients: of them, those whose gradients are taken; 0 takes none.
         exclude: row problems to leave out, as `preflab data check` names them.
-        max_tokens: of prompt and response together.
+        max_tokens: of prompt and response together; longer rows are cut, as in a study.
+        max_new_tokens: of an answer.
         out: folder for tables and page.
         json_: print JSON.
     """
@@ -53,7 +55,7 @@ def diagnose(
         raise ConfigError(
             "name at least one model behind the start point, such as preflab diagnose base tuned --data …"
         )
-    for name, value, least in (("rows", rows, 2), ("prompts", prompts, 1), ("gradients", gradients, 0)):
+    for name, value, least in (("rows", rows, 2), ("prompts", prompts, 1), ("gradients", gradients, 0), ("max_new_tokens", max_new_tokens, 1)):
         if value < least:
             raise ConfigError(f"--{name}: must be at least {least}; got {value}.")
     request = Request(
@@ -65,7 +67,7 @@ def diagnose(
         gradients=min(gradients, rows),
         exclude=exclude,
         max_tokens=max_tokens,
-        max_new_tokens=64,
+        max_new_tokens=max_new_tokens,
     )
     command = shlex.join(["preflab", *sys.argv[1:]])
     path, found = run_diagnosis(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +122,13 @@ def end_token_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int
     configured = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
     extra = [] if configured is None else configured if isinstance(configured, list) else [configured]
     return tuple(sorted({int(tokenizer.eos_token_id), *map(int, extra)}))
+
+
+def context_length(folder: Path, *, allow_remote_code: bool = False) -> float:
+    """Return the positions that a model can see; infinite where its configuration sets no limit."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=allow_remote_code)
+    limit = getattr(config, "max_position_embeddings", None)
+    return math.inf if limit is None else limit
 
 
 def _architecture(folder: Path) -> str:

@@ -32,6 +32,7 @@ from preflab.evals.probes import (
 from preflab.evals.responses import Question, sample_responses
 from preflab.models.checkpoints import Checkpoint, find_checkpoints
 from preflab.models.load import (
+    context_length,
     end_token_ids,
     load_model,
     load_tokenizer,
@@ -143,6 +144,7 @@ def run_diagnosis(
     checkpoints = find_checkpoints([model_source(name) for name in request.models], start=start)
     tokenizer = load_tokenizer(start)
     examples, rows = _pairs(request, tokenizer)
+    _check_context(request, start, rows)
     with study_lock(folder):
         store = Store(folder / "artefacts")
         store.sweep()
@@ -192,6 +194,18 @@ def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[
             for i, row in enumerate(rows)
         )
     return examples, rows
+
+
+def _check_context(request: Request, start: Path, rows: Sequence[TokenRow]) -> None:
+    """Refuse rows that the models cannot see whole; any response may stand behind any prompt, as an unseen answer."""
+    response = max(len(ids) for row in rows for ids in row.responses.values())
+    needed = max(len(row.prompt) for row in rows) + max(response, request.max_new_tokens)
+    context = context_length(start)
+    if needed > context:
+        raise ConfigError(
+            f"{request.start}: its context has {context} positions, but the longest prompt with the longest response, or "
+            f"with --max-new-tokens {request.max_new_tokens}, needs {needed}; lower --max-tokens or --max-new-tokens."
+        )
 
 
 def _start(bench: _Bench) -> Artefact:

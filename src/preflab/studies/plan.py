@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
 from preflab.methods.needs import roles_of
-from preflab.models.load import end_token_ids, load_tokenizer, quiet, resolve
+from preflab.models.load import context_length, end_token_ids, load_tokenizer, quiet, resolve
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import Bench
 from preflab.studies.cells import Cell, expand, resolve_methods, resolve_sizes
@@ -163,9 +163,8 @@ def _models(config: StudyConfig) -> dict[str, Path]:
             continue
         revision = config.models.revision if name == "base" else None
         models[name] = resolve(model_source(source), revision, allow_remote_code=source in allowed)
-        model = AutoConfig.from_pretrained(models[name], trust_remote_code=source in allowed)
-        context = getattr(model, "max_position_embeddings", None)
-        if context is not None and longest > context:
+        context = context_length(models[name], allow_remote_code=source in allowed)
+        if longest > context:
             raise ConfigError(
                 f"models.{name}: its context has {context} positions, but data.max_tokens, or the longest prompt with "
                 f"evaluate.max_new_tokens, needs {longest}; lower data.max_tokens."
