@@ -151,8 +151,9 @@ def test_what_cannot_be_meant_is_one_sentence(world, tmp_path, wrong, code, said
         ]
         rows = [row.replace('"chosen"', '"completion"').replace(', "rejected": null', "") for row in rows]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    options = ["--max-new-tokens", 10**6] if wrong == "context" else []
     models = [] if wrong == "none" else [checkpoint] * (2 if wrong == "twice" else 1)
     done = preflab("diagnose", model, *models, "--data", tmp_path / "rows.jsonl", "--out", tmp_path / "out",
-                   cache=tmp_path, check=code)  # fmt: skip
+                   *options, cache=tmp_path, check=code)  # fmt: skip
     assert said in done.stderr and done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "diagnosis.json").exists()

@@ -55,7 +55,12 @@ def diagnose(
         raise ConfigError(
             "name at least one model behind the start point, such as preflab diagnose base tuned --data …"
         )
-    for name, value, least in (("rows", rows, 2), ("prompts", prompts, 1), ("gradients", gradients, 0), ("max_new_tokens", max_new_tokens, 1)):
+    for name, value, least in (
+        ("rows", rows, 2),
+        ("prompts", prompts, 1),
+        ("gradients", gradients, 0),
+        ("max_new_tokens", max_new_tokens, 1),
+    ):
         if value < least:
             raise ConfigError(f"--{name}: must be at least {least}; got {value}.")
     request = Request(
