@@ -229,8 +229,8 @@ def _explain(
         return (len(fmt.required) - len(lacks) + 0.9 * sum(bool(close) for _, close in lacks)) / len(fmt.required)
 
     if len(present) == 1 and (separator := next((s for s in ";\t|" if s in present[0]), None)):
-        text = f"there is one column, {present[0]!r}: the file seems to be separated by {separator!r}; save it with commas."
-        return "unknown_format", text
+        text = f"there is one column, {present[0]!r}: the file seems to be separated by {separator!r}"
+        return "unknown_format", f"{text}; save it with commas."
     best = max(candidates, key=lambda fmt: (round(score(fmt), 6), len(fmt.required)))
     columns = ", ".join(map(repr, present[:20])) or "none"
     wanted = f" {kind}" if kind else ""
