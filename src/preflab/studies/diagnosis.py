@@ -203,8 +203,9 @@ def _check_context(request: Request, start: Path, rows: Sequence[TokenRow]) -> N
     context = context_length(start)
     if needed > context:
         raise ConfigError(
-            f"{request.start}: its context has {context} positions, but the longest prompt with the longest response, "
-            f"or with --max-new-tokens {request.max_new_tokens}, needs {needed}; lower --max-tokens or --max-new-tokens."
+            f"{request.start}: its context has {context} positions, but the longest prompt with its longest response, "
+            f"or with --max-new-tokens {request.max_new_tokens}, needs {needed}; lower --max-tokens or "
+            "--max-new-tokens."
         )
 
 
