@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from preflab.cli.main import COMMANDS, build_app
-from preflab.methods import ALL, peers
+from preflab.methods import BUILT_IN, peers
 from preflab.methods.cards import card, card_text
 from preflab.studies.config import SourceConfig, StudyConfig
 
@@ -29,7 +29,7 @@ def pages() -> dict[str, str]:
     """Return every generated page, file name to text."""
     return {
         "methods.md": methods_page(),
-        **{f"methods/{method.name}.md": NOTICE + card_text(method, heading="#") for method in ALL},
+        **{f"methods/{method.name}.md": NOTICE + card_text(method, heading="#") for method in BUILT_IN},
         "peers.md": peers_page(),
         "commands.md": commands_page(),
         "study-file.md": study_file_page(),
@@ -41,7 +41,7 @@ def methods_page() -> str:
     """Return the list of all methods, each with its own page; `preflab methods show` prints the same."""
     head = "# Methods\n\nEvery page is the method's card; `preflab methods show NAME` prints the same.\n\n"
     rows = ["| method | what it does | needs | source |", "| --- | --- | --- | --- |"]
-    for method in ALL:
+    for method in BUILT_IN:
         data = card(method)
         link = f"[arXiv:{method.source.arxiv}](https://arxiv.org/abs/{method.source.arxiv})"
         source = link if method.source.arxiv else f"[{method.source.paper}]({method.source.url})"
@@ -53,10 +53,13 @@ def kind_of(data: Mapping[str, Any]) -> str:
     """Say in a few words what a method needs, from its card."""
     roles = {leaf["role"] for leaf in data["inputs"]}
     shape = "pairs" if data["compares_pairs"] else "unpaired" if "rejected" in roles else "demonstrations"
+    if data["own_answers"]:
+        shape = "prompts, rewards"
     words = ["lists" if "ranked" in roles else "a gold response" if "gold" in roles else shape]
     quantities = {leaf["quantity"] for leaf in data["inputs"]}
     more = {
-        "a reference": "reference" in quantities,
+        "a reference": "reference" in quantities or data["own_answers"],
+        "a value head": "value" in quantities,
         "a moving reference": data["moves_reference"],
         "whole distributions": bool(quantities & {"divergence", "collision"}),
         "tokens": any(leaf["per"] == "token" for leaf in data["inputs"]),

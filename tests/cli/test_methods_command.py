@@ -3,24 +3,24 @@ import json
 import pytest
 
 from preflab.cli.main import run
-from preflab.methods import ALL
+from preflab.methods import BUILT_IN
 
 
 def test_list_has_one_line_for_every_method(capsys):
     assert run(["methods", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [method.name for method in ALL]
-    assert all(line.endswith(method.summary) for line, method in zip(lines, ALL, strict=True))
+    assert [line.split()[0] for line in lines] == [method.name for method in BUILT_IN]
+    assert all(line.endswith(method.summary) for line, method in zip(lines, BUILT_IN, strict=True))
 
 
 def test_list_as_json_has_every_hyperparameter(capsys):
     assert run(["methods", "list", "--json"]) == 0
     cards = {card["name"]: card for card in json.loads(capsys.readouterr().out)["methods"]}
-    assert set(cards) == {method.name for method in ALL}
+    assert set(cards) == {method.name for method in BUILT_IN}
     assert cards["dpo"]["hyperparameters"]["beta"]["default"] == 0.1
 
 
-@pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
 def test_show_prints_summary_and_source(method, capsys):
     assert run(["methods", "show", method.name]) == 0
     text = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_cite_names_each_paper_once(capsys):
 def test_cite_without_names_cites_all(capsys):
     assert run(["methods", "cite"]) == 0
     everything = capsys.readouterr().out
-    for method in ALL:
+    for method in BUILT_IN:
         assert method.source.bibtex.strip() in everything
 
 

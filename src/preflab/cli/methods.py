@@ -28,14 +28,14 @@ def list_methods(*, as_json: Json = False) -> None:
     Args:
         as_json: print one JSON document.
     """
-    from preflab.methods import ALL
+    from preflab.methods import BUILT_IN
     from preflab.methods.cards import card
 
     if as_json:
-        _print_json("methods", [card(method) for method in ALL])
+        _print_json("methods", [card(method) for method in BUILT_IN])
         return
-    width = max(len(method.name) for method in ALL) + 2
-    for method in ALL:
+    width = max(len(method.name) for method in BUILT_IN) + 2
+    for method in BUILT_IN:
         print(f"{method.name:{width}}{method.summary}")
 
 
@@ -71,10 +71,10 @@ def cite(*names: str, as_json: Json = False) -> None:
         names: methods to cite; all when none is named.
         as_json: print one JSON document.
     """
-    from preflab.methods import ALL
+    from preflab.methods import BUILT_IN
     from preflab.methods.cards import bibtex
 
-    methods = [_find(name) for name in names] or list(ALL)
+    methods = [_find(name) for name in names] or list(BUILT_IN)
     if as_json:
         _print_json("bibtex", {method.name: bibtex([method]).strip() for method in methods})
     else:

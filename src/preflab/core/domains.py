@@ -22,15 +22,19 @@ class Domain:
         high: upper bound.
         low_open: whether `low` itself is excluded.
         high_open: whether `high` itself is excluded.
+        whole: whether only whole numbers count.
     """
 
     low: float
     high: float
     low_open: bool
     high_open: bool
+    whole: bool = False
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        if self.whole and value != round(value):
             return False
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
@@ -39,11 +43,12 @@ class Domain:
     def __str__(self) -> str:
         left = "(" if self.low_open else "["
         right = ")" if self.high_open else "]"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
+        return ("whole numbers in " if self.whole else "") + f"{left}{self.low:g}, {self.high:g}{right}"
 
 
 POSITIVE = Domain(0.0, math.inf, low_open=True, high_open=True)
 NON_NEGATIVE = Domain(0.0, math.inf, low_open=False, high_open=True)
+COUNT = Domain(1.0, math.inf, low_open=False, high_open=True, whole=True)
 UNIT_INTERVAL = Domain(0.0, 1.0, low_open=False, high_open=False)
 
 

@@ -25,6 +25,10 @@ Prompt = str | tuple[Message, ...]
 """Plain text that is continued as it stands, or a conversation that the chat template renders."""
 
 
+SAMPLED: Final = tuple(f"sample_{k}" for k in range(1, 65))
+"""Roles of the answers that a policy sampled to a prompt during training."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row: a prompt with a better response, a worse one, or both.

@@ -4,6 +4,7 @@ Adding a method is one file here, one entry in `ALL` and one test file; a method
 these and comes in through `load`.
 """
 
+import dataclasses
 from typing import Final
 
 from preflab.core.errors import ConfigError, nearest
@@ -11,7 +12,10 @@ from preflab.methods._leaves import Leaf, Part, assemble, compares_pairs, leaves
 from preflab.methods._mixture import mixture, plain_mixture
 from preflab.methods._outside import code_digest, method_from_file, validate
 from preflab.methods._types import (
+    Answers,
     Chosen,
+    Credit,
+    Episodes,
     Invariances,
     Logps,
     LossOutput,
@@ -22,12 +26,14 @@ from preflab.methods._types import (
     RankedLogps,
     RankedValues,
     Referenced,
+    ReferencedAnswers,
     ReferencedPair,
     ReferencedRanked,
     ReferencedTokenPair,
     TokenLogps,
     TokenPair,
     Unpaired,
+    ValuedAnswers,
     ValuePair,
     Values,
 )
@@ -41,6 +47,7 @@ from preflab.methods.asft import ASFT
 from preflab.methods.bco import BCO
 from preflab.methods.bco_unpaired import BCO_UNPAIRED
 from preflab.methods.beta_dpo import BETA_DPO
+from preflab.methods.bradley_terry import BRADLEY_TERRY
 from preflab.methods.cal_dpo import CAL_DPO
 from preflab.methods.cdpo import CDPO
 from preflab.methods.chi_po import CHI_PO
@@ -58,6 +65,7 @@ from preflab.methods.fdpo_forward_kl import FDPO_FORWARD_KL
 from preflab.methods.fdpo_js import FDPO_JS
 from preflab.methods.fdpo_reverse_kl import FDPO_REVERSE_KL
 from preflab.methods.flex_dpo import FLEX_DPO
+from preflab.methods.grpo import GRPO
 from preflab.methods.infonca import INFONCA
 from preflab.methods.ipo import IPO
 from preflab.methods.ipo_mean import IPO_MEAN
@@ -68,8 +76,10 @@ from preflab.methods.mpo import MPO
 from preflab.methods.nca import NCA
 from preflab.methods.odpo import ODPO
 from preflab.methods.orpo import ORPO
+from preflab.methods.ppo import PPO
 from preflab.methods.r_dpo import R_DPO
 from preflab.methods.rainbow_po import RAINBOW_PO
+from preflab.methods.rloo import RLOO
 from preflab.methods.robust_dpo import ROBUST_DPO
 from preflab.methods.rpo import RPO
 from preflab.methods.rrhf import RRHF
@@ -142,10 +152,21 @@ ALL: Final[tuple[Method, ...]] = (
     TR_DPO,
     WPO,
 )
+"""Objectives over responses that the data give."""
+
+ONLINE: Final[tuple[Method, ...]] = (PPO, RLOO, GRPO)
+"""Objectives over the policy's own answers and their rewards."""
+
+BUILT_IN: Final = (*ALL, *ONLINE)
+
+_ONLINE = "online_"
 
 
 def find(name: str) -> Method:
-    """Return the built-in method of that name, or the mixture of several: `dpo+sft`.
+    """Return the built-in method of that name, the mixture of several: `dpo+sft`, or one on own answers: `online_dpo`.
+
+    `online_` in front of a method for pairs gives it the best and the worst of the policy's own answers instead of the
+    pairs of the data.
 
     Raises:
         ConfigError: there is none; the message names the nearest one.
@@ -154,12 +175,38 @@ def find(name: str) -> Method:
         >>> find("ln_dpo").title
         'LN-DPO'
     """
-    known = {method.name: method for method in ALL}
+    known = {method.name: method for method in BUILT_IN}
+    if name.startswith(_ONLINE):
+        return on_own_answers(find(name.removeprefix(_ONLINE)))
     if "+" in name:
         return plain_mixture(tuple(find(part.strip()) for part in name.split("+")))
     if name not in known:
         raise ConfigError(f"method {name!r}: unknown. {nearest(name, list(known))}")
     return known[name]
+
+
+def on_own_answers(method: Method) -> Method:
+    """Return a method whose pairs are the best and the worst of the policy's own answers, by reward.
+
+    Raises:
+        ConfigError: it asks for more than the log-probs of a pair.
+
+    References:
+        Guo et al., Direct Language Model Alignment from Online AI Feedback, 2024, arXiv:2402.04792.
+    """
+    asked = leaves(method.inputs)
+    if not all(leaf.role in ("chosen", "rejected") and leaf.quantity in ("policy", "reference") for leaf in asked):
+        raise ConfigError(
+            f"method '{_ONLINE}{method.name}': own answers give the log-probs of a pair, and {method.name} "
+            "asks for more."
+        )
+    return dataclasses.replace(
+        method,
+        name=_ONLINE + method.name,
+        title=f"Online {method.title}",
+        summary=f"{method.title} on the best and the worst of the policy's own answers, by reward.",
+        own_answers=True,
+    )
 
 
 def load(spec: str) -> Method:
@@ -172,7 +219,7 @@ def load(spec: str) -> Method:
             declaration and its loss disagree, or its name is taken by a built-in method.
     """
     method = method_from_file(spec)
-    if method.name in {known.name for known in ALL}:
+    if method.name in {known.name for known in BUILT_IN}:
         raise ConfigError(f"{spec}: the name {method.name!r} is taken by a built-in method; choose another name.")
     return method
 
@@ -189,6 +236,8 @@ __all__ = [
     "BCO",
     "BCO_UNPAIRED",
     "BETA_DPO",
+    "BRADLEY_TERRY",
+    "BUILT_IN",
     "CAL_DPO",
     "CDPO",
     "CHI_PO",
@@ -206,6 +255,7 @@ __all__ = [
     "FDPO_JS",
     "FDPO_REVERSE_KL",
     "FLEX_DPO",
+    "GRPO",
     "INFONCA",
     "IPO",
     "IPO_MEAN",
@@ -215,8 +265,11 @@ __all__ = [
     "MPO",
     "NCA",
     "ODPO",
+    "ONLINE",
     "ORPO",
+    "PPO",
     "RAINBOW_PO",
+    "RLOO",
     "ROBUST_DPO",
     "RPO",
     "RRHF",
@@ -233,7 +286,10 @@ __all__ = [
     "TPO",
     "TR_DPO",
     "WPO",
+    "Answers",
     "Chosen",
+    "Credit",
+    "Episodes",
     "Invariances",
     "Leaf",
     "Logps",
@@ -246,6 +302,7 @@ __all__ = [
     "RankedLogps",
     "RankedValues",
     "Referenced",
+    "ReferencedAnswers",
     "ReferencedPair",
     "ReferencedRanked",
     "ReferencedTokenPair",
@@ -253,6 +310,7 @@ __all__ = [
     "TokenPair",
     "Unpaired",
     "ValuePair",
+    "ValuedAnswers",
     "Values",
     "assemble",
     "code_digest",
@@ -262,6 +320,7 @@ __all__ = [
     "load",
     "mixture",
     "n_states",
+    "on_own_answers",
     "parts_of",
     "validate",
 ]

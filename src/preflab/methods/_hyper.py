@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from preflab.core.domains import POSITIVE, hyper
+from preflab.core.domains import COUNT, POSITIVE, Domain, hyper
 
 
 def tie(default: float, *, grid: tuple[float, ...]) -> Any:
@@ -35,3 +35,19 @@ def largest_exponent(elsewhere: str = "") -> Any:
         "Largest exponent: beyond it the exponential stays as it is there, without gradient. 80 is what float32 holds."
     )
     return hyper(80.0, domain=POSITIVE, grid=(80.0,), unit="nat", doc=f"{doc} {elsewhere}".strip())
+
+
+def clip_range() -> Any:
+    """Declare the clip range of PPO and its relatives."""
+    return hyper(
+        0.2,
+        domain=Domain(0.0, 1.0, low_open=True, high_open=True),
+        grid=(0.2,),
+        unit="",
+        doc="Largest relative change of a token's probability that is rewarded.",
+    )
+
+
+def passes_over_answers(default: float, *, grid: tuple[float, ...]) -> Any:
+    """Declare how often each batch of sampled answers is used."""
+    return hyper(default, domain=COUNT, grid=grid, unit="", doc="How often each batch of sampled answers is used.")

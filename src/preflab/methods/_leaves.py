@@ -7,11 +7,19 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_type_h
 from preflab.core.errors import ConfigError
 from preflab.methods._types import Logps, Moments, RankedLogps, RankedValues, TokenLogps, Values
 
-Quantity = Literal["policy", "reference", "moving_reference", "divergence", "collision", "noise", "score"]
-Role = Literal["chosen", "rejected", "mismatched", "gold"]
+Quantity = Literal[
+    "policy", "reference", "moving_reference", "divergence", "collision", "noise", "score",
+    "value", "behaviour", "advantage", "returns", "old_value",
+]  # fmt: skip
+Role = Literal["chosen", "rejected", "mismatched", "gold", "sampled"]
 Part = Logps | TokenLogps | Values | RankedLogps | RankedValues
 
-_KINDS: dict[str, tuple[type[Part], ...]] = {"noise": (TokenLogps, Values), "score": (Values, RankedValues)}
+_KINDS: dict[str, tuple[type[Part], ...]] = {
+    "noise": (TokenLogps, Values),
+    "score": (Values, RankedValues),
+    "value": (TokenLogps, Values),
+    **dict.fromkeys(("behaviour", "advantage", "returns", "old_value"), (TokenLogps,)),
+}
 _OF_MODELS = (Logps, TokenLogps, RankedLogps)
 _LISTS = (RankedLogps, RankedValues)
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
@@ -23,7 +31,8 @@ class Leaf(NamedTuple):
     quantity: Quantity
     """What of the response is asked for; under no such name it is the policy's log-probs."""
     role: str
-    """Which response: `chosen`, `rejected`, `mismatched` or `gold`; `ranked` for all of a list."""
+    """Which response: `chosen`, `rejected`, `mismatched` or `gold`; `ranked` for all of a list; `sampled` for all
+    answers that the policy gave."""
     kind: type[Part] = Logps
     """Whether its sum over tokens is asked for, or every token, or one number, or those of a list."""
 

@@ -40,9 +40,12 @@ def mixture(
         learning_rates: published ones; those of the first part where there are none.
 
     Raises:
-        ConfigError: no part compares pairs, so that the losses have no common examples, or a part moves the reference.
+        ConfigError: no part compares pairs, so that the losses have no common examples, or a part moves the reference
+            or learns from its own answers.
     """
     made = _Mixture(tuple(parts))
+    if online := next((part.name for part in parts if part.is_online), None):
+        raise ConfigError(f"{name}: {online} learns from its own answers, which the other parts know nothing of.")
     if not any(compares_pairs(part.inputs) for part in parts):
         raise ConfigError(f"{name}: a mixture needs a method that compares pairs, such as dpo, among its parts.")
     if moving := next((part.name for part in parts if part.reference_update is not None), None):

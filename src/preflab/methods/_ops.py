@@ -187,3 +187,12 @@ def standardised(values: Tensor, moments: Moments) -> Tensor:
     if moments.std < _SPREAD:
         return torch.zeros_like(values)
     return (values - moments.mean) / moments.std
+
+
+def clipped_surrogate(policy: TokenLogps, behaviour: TokenLogps, advantage: TokenLogps, clip: float) -> Tensor:
+    """Return PPO's clipped objective of every token, `[token]`.
+
+    min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), ratio = exp(log pi - log pi_sampling)
+    """
+    ratio = (policy.token - behaviour.token).exp()
+    return torch.minimum(ratio * advantage.token, ratio.clamp(1 - clip, 1 + clip) * advantage.token)

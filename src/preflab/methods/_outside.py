@@ -74,6 +74,9 @@ def validate(method: Method) -> None:
     moves = any(leaf.quantity == "moving_reference" for leaf in leaves(method.inputs))
     if moves != (method.reference_update is not None):
         raise ConfigError(f"{where}: reference_update belongs to inputs with a moving_reference, and to no others.")
+    samples = any(leaf.role == "sampled" for leaf in leaves(method.inputs))
+    if samples != (method.credit is not None):
+        raise ConfigError(f"{where}: credit belongs to inputs of sampled answers, and to no others.")
     if method.loss_at_reference is not None:
         _check_signature(f"{where}: loss_at_reference", method.loss_at_reference, method)
 

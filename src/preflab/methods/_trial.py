@@ -178,7 +178,7 @@ class _Draw:
             return RankedValues(self._uniform(size) - 2 * torch.arange(size), self._listed())
         if leaf.kind is Values:
             best = leaf.role == "chosen" and leaf.quantity == "score"
-            return Values(self._uniform(size) + (1.0 if best else 0.0))
+            return Values((self._uniform(size) + (1.0 if best else 0.0)).requires_grad_(leaf.quantity == "value"))
         if leaf.role not in self.lengths:
             self.lengths[leaf.role] = torch.randint(2, 12, (size,), generator=self.generator).double()
         length = self.lengths[leaf.role]
@@ -187,7 +187,7 @@ class _Draw:
             values = (0.3 + values) * (1 if leaf.quantity == "divergence" else -1)
         if leaf.kind is not TokenLogps:
             values = values * length
-        values.requires_grad_(leaf.quantity in ("policy", "divergence"))
+        values.requires_grad_(leaf.quantity in ("policy", "divergence", "value"))
         if leaf.kind is RankedLogps:
             return RankedLogps(values, length, self._listed())
         return TokenLogps(values, length) if leaf.kind is TokenLogps else Logps(values, length)

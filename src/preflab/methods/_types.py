@@ -1,7 +1,8 @@
 """What a loss may ask for, what it returns, and how a method describes itself.
 
 An input type is a NamedTuple of the types below, or of further NamedTuples. The names of its fields
-say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`) and which quantity of it:
+say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`, or `sampled`: every answer that the policy gave
+to the prompt) and which quantity of it:
 
 * `policy` (or no name): log-probs under the policy;
 * `reference`: log-probs under the frozen reference, which is the start point;
@@ -9,7 +10,10 @@ say which response is meant (`chosen`, `rejected`, `mismatched`, `gold`) and whi
 * `divergence`: KL(reference || policy) over the whole vocabulary at each completion position, nats;
 * `collision`: log of the sum of the policy's squared probabilities at each completion position, nats, without gradient;
 * `noise`: numbers drawn uniformly from (0, 1), as `TokenLogps` per token or as `Values` per response;
-* `score`: what the data say about the response, as `Values`.
+* `score`: what the data say about the response, as `Values`;
+* `value`: what a value head says, per token as `TokenLogps`, or at the end of the response as `Values`;
+* `behaviour`, `advantage`, `returns`, `old_value`: of sampled answers, per token as `TokenLogps`: log-probs and values
+  of the policy that sampled them, and what `Method.credit` made of their rewards.
 
 `RankedLogps` and `RankedValues` stand for all responses to a prompt, so their path names no response.
 
@@ -188,6 +192,64 @@ class Unpaired(NamedTuple):
     mismatched: Referenced
 
 
+class Sampled(NamedTuple):
+    """Answers that the policy sampled, one number per token: log-probs, values, advantages."""
+
+    sampled: TokenLogps
+
+
+class Answers(NamedTuple):
+    """Sampled answers under the policy, under the policy that sampled them, and what each token was worth."""
+
+    policy: Sampled
+    behaviour: Sampled
+    advantage: Sampled
+
+
+class ReferencedAnswers(NamedTuple):
+    """Sampled answers, also under the frozen reference."""
+
+    policy: Sampled
+    behaviour: Sampled
+    reference: Sampled
+    advantage: Sampled
+
+
+class ValuedAnswers(NamedTuple):
+    """Sampled answers with a value head: its values now and when the answers were sampled, and what it should say."""
+
+    policy: Sampled
+    behaviour: Sampled
+    advantage: Sampled
+    value: Sampled
+    old_value: Sampled
+    returns: Sampled
+
+
+class Episodes(NamedTuple):
+    """Sampled answers with their rewards, before it is known what each token is worth."""
+
+    reward: Tensor
+    """float64 [response]."""
+    prompt: Tensor
+    """Which prompt a response answers, int64 [response], ascending from 0."""
+    behaviour: TokenLogps
+    """Under the policy that sampled them, float64."""
+    reference: TokenLogps
+    """Under the frozen reference, float64."""
+    value: TokenLogps | None
+    """What the value head said before each token, float64; None for methods without one."""
+
+
+class Credit(NamedTuple):
+    """What each token of sampled answers was worth."""
+
+    advantage: Tensor
+    """[token]."""
+    returns: Tensor | None = None
+    """What the value head should have said before each token, [token]."""
+
+
 class LossOutput(NamedTuple):
     """What a loss returns: one value per example, never reduced."""
 
@@ -243,6 +305,10 @@ class Method:
         source: the paper and equation.
         reference_update: `reference_update(step, **hyperparameters) -> float`, for inputs with a `moving_reference`:
             the share of the policy's weights that goes into the reference's after that many optimizer steps, in [0, 1].
+        credit: `credit(episodes, **hyperparameters) -> Credit`, for inputs of `sampled` answers: what their rewards say
+            about each token.
+        own_answers: whether the responses of a pair are the best and the worst of the policy's own answers, by reward,
+            and not the data's.
     """
 
     name: str
@@ -256,6 +322,13 @@ class Method:
     invariances: Invariances = Invariances()
     source: Source = UNPUBLISHED
     reference_update: Callable[..., float] | None = None
+    credit: Callable[..., Credit] | None = None
+    own_answers: bool = False
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it learns from answers that the policy gives during training."""
+        return self.own_answers or self.credit is not None
 
     @property
     def couples_batch(self) -> bool:

@@ -28,6 +28,11 @@ _NEEDS: Final = {
     "collision": "the sum of the policy's squared probabilities along",
     "noise": "random numbers for",
     "score": "the data's scores of",
+    "value": "a value head's values of",
+    "behaviour": "the log-probs under the policy that sampled of",
+    "advantage": "the advantages of",
+    "returns": "the returns of",
+    "old_value": "the values when they were sampled of",
 }
 
 
@@ -35,9 +40,9 @@ def card(method: Method) -> dict[str, Any]:
     """Return a method as JSON-like data; a run stores a copy, so that old reports need no code.
 
     Keys: `name`, `title`, `summary`, `formula` (text), `inputs` (list of quantity, role and what it is given per),
-    `needs_reference`, `compares_pairs`, `couples_batch`, `keeps_state`, `moves_reference`, `hyperparameters` (name to
-    default, domain, grid, unit, doc, log_scale), `loss_at_reference` (formula or None), `invariances`,
-    `learning_rates`, `source`.
+    `needs_reference`, `compares_pairs`, `couples_batch`, `keeps_state`, `moves_reference`, `own_answers`,
+    `hyperparameters` (name to default, domain, grid, unit, doc, log_scale), `loss_at_reference` (formula or None),
+    `invariances`, `learning_rates`, `source`.
     """
     found = leaves(method.inputs)
     return {
@@ -46,11 +51,12 @@ def card(method: Method) -> dict[str, Any]:
         "summary": method.summary,
         "formula": _formula(method),
         "inputs": [{"quantity": leaf.quantity, "role": leaf.role, "per": _PER[leaf.kind]} for leaf in found],
-        "needs_reference": any(leaf.quantity in _OF_REFERENCE for leaf in found),
+        "needs_reference": method.is_online or any(leaf.quantity in _OF_REFERENCE for leaf in found),
         "compares_pairs": compares_pairs(method.inputs),
         "couples_batch": method.couples_batch,
         "keeps_state": n_states(method.inputs) > 0,
         "moves_reference": method.reference_update is not None,
+        "own_answers": method.is_online,
         "hyperparameters": _hyperparameters(method),
         "loss_at_reference": _loss_at_reference(method),
         "invariances": dataclasses.asdict(method.invariances),
@@ -138,6 +144,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "Batch": "an example's loss depends on the rest of the batch"
         if data["couples_batch"]
         else "examples are independent",
+        "Answers": "the policy's own, sampled during training" if data["own_answers"] else "",
         "State": "it remembers running moments from step to step" if data["keeps_state"] else "",
         "Reference": "it follows the policy during training" if data["moves_reference"] else "",
         "Learning rates to start from (7B class; see source and notes)": ", ".join(
@@ -156,7 +163,8 @@ def _source(source: dict[str, str]) -> str:
 
 
 def _roles(roles: list[str]) -> str:
-    return "all responses to a prompt, best first" if roles == ["ranked"] else ", ".join(roles)
+    lists = {"ranked": "all responses to a prompt, best first", "sampled": "the policy's own answers"}
+    return ", ".join(lists.get(role, role) for role in roles)
 
 
 def _escaped(text: str) -> str:

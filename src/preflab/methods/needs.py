@@ -1,8 +1,8 @@
 """What a method needs from the data and the engine, read from its input type."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from preflab.data.examples import RANKED
+from preflab.data.examples import RANKED, SAMPLED
 from preflab.methods import Leaf, Method, leaves
 
 
@@ -12,12 +12,14 @@ def roles_of(method: Method) -> tuple[str, ...]:
 
 
 def stored_roles(method: Method) -> tuple[str, ...]:
-    """Return the responses whose log-probs under the frozen reference a method asks for; they are scored once."""
+    """Return the data's responses whose log-probs under the frozen reference a method asks for; scored once."""
+    if method.is_online:
+        return ()
     return _roles(leaf for leaf in leaves(method.inputs) if leaf.quantity == "reference")
 
 
 def _roles(found: Iterable[Leaf]) -> tuple[str, ...]:
-    expanded = (RANKED if leaf.role == "ranked" else (leaf.role,) for leaf in found)
+    expanded = ({"ranked": RANKED, "sampled": SAMPLED}.get(leaf.role, (leaf.role,)) for leaf in found)
     return tuple(dict.fromkeys(role for roles in expanded for role in roles))
 
 
@@ -31,9 +33,20 @@ def reads_pair_scores(method: Method) -> bool:
     return any(leaf.quantity == "score" and leaf.role != "ranked" for leaf in leaves(method.inputs))
 
 
+def needs_values(method: Method) -> bool:
+    """Return whether a method trains a value head beside the policy."""
+    return any(leaf.quantity == "value" for leaf in leaves(method.inputs))
+
+
 def needs_live_reference(method: Method) -> bool:
-    """Return whether a method needs the reference model at every step: its whole vocabulary, or one that moves."""
-    return any(leaf.quantity in ("moving_reference", "divergence") for leaf in leaves(method.inputs))
+    """Return whether a method needs the reference itself: for its whole vocabulary, to move it, or for new answers."""
+    asked = {leaf.quantity for leaf in leaves(method.inputs)}
+    return method.is_online or not asked.isdisjoint(("moving_reference", "divergence"))
+
+
+def passes_of(method: Method, hyperparameters: Mapping[str, float]) -> int:
+    """Return how often each batch of prompts is used in an epoch: more than once only where answers are its own."""
+    return round(hyperparameters.get("passes", 1)) if method.is_online else 1
 
 
 def moves_reference(method: Method) -> bool:

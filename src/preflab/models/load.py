@@ -3,11 +3,13 @@
 import functools
 import json
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tqdm import tqdm
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -24,6 +26,8 @@ def quiet() -> None:
     """Keep transformers' progress bars and hints off the terminal; for programs that show progress of their own."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    # The bars' own lock is a semaphore between processes, which outlives a worker that ends at once.
+    tqdm.set_lock(threading.RLock())
 
 
 def resolve(name: str, revision: str | None = None, *, allow_remote_code: bool = False) -> Path:

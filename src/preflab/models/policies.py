@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ from preflab.models.stacked import Part, Rows, StackedLinear
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 """PEFT's name of an adapter's weights, and what it puts before the name of a layer."""
+
+VALUE_HEAD = "value_head.safetensors"
+"""Where the weights and the bias of a value head lie in a model folder, one tensor `[hidden + 1]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Policy(Protocol):
         """Say that inside the block every token belongs to one cell."""
         ...
 
+    def values(self, cell: int, hidden_CH: Tensor) -> Tensor:
+        """Return what a cell's value head says of hidden states, `[C]`; a policy without value heads has no answer."""
+        ...
+
     def close(self) -> None:
         """Give the model back as it was, apart from weights that were trained."""
         ...
@@ -74,7 +81,15 @@ class Policy(Protocol):
         ...
 
 
-class WholeModel:
+class _NoValues:
+    """A policy without value heads."""
+
+    def values(self, cell: int, hidden_CH: Tensor) -> Tensor:
+        """Refuse."""
+        raise NotImplementedError("this policy has no value heads; see WithValues")
+
+
+class WholeModel(_NoValues):
     """All weights of a model, for one cell."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -111,7 +126,7 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a layer to the A, `[r, in]`, and B, `[out, r]`, of an adapter."""
 
 
-class LoraStack:
+class LoraStack(_NoValues):
     """Adapters of several cells on one frozen base: a forward holds the tokens of all of them.
 
     PEFT decides which layers are targets, how adapters start, and the layout of what is saved. The adapters of a cell
@@ -229,6 +244,43 @@ class LoraStack:
         for name, parameter in target.named_parameters():
             layer = self._layers.get(name.removesuffix(".weight"))
             parameter.lerp_(theirs[name] + (0.0 if layer is None else layer.delta(cell)), share)
+
+
+class WithValues:
+    """A policy whose cells have a value head each: a linear layer on the last hidden states, zero at first.
+
+    Args:
+        policy: the weights below.
+        cells: which cells have one.
+    """
+
+    def __init__(self, policy: Policy, cells: Iterable[int]) -> None:
+        self.model, self._policy = policy.model, policy
+        size, device = policy.model.get_output_embeddings().weight.shape[1], next(policy.model.parameters()).device
+        self._heads = {cell: nn.Parameter(torch.zeros(size + 1, device=device)) for cell in cells}
+        self.rows, self.alone, self.close = policy.rows, policy.alone, policy.close
+        self.mix_into = policy.mix_into
+
+    def parameters(self, cell: int) -> dict[str, nn.Parameter]:
+        """Return what the policy has, and the head: its weights, then its bias."""
+        head = {"value_head": self._heads[cell]} if cell in self._heads else {}
+        return {**self._policy.parameters(cell), **head}
+
+    def values(self, cell: int, hidden_CH: Tensor) -> Tensor:
+        """Return what a cell's value head says of hidden states, float32 `[C]`."""
+        return head_values(self._heads[cell], hidden_CH)
+
+    def save(self, cell: int, folder: Path) -> None:
+        """Save the weights, and the head beside them."""
+        self._policy.save(cell, folder)
+        if cell in self._heads:
+            save_file({"value_head": self._heads[cell].detach().contiguous()}, folder / VALUE_HEAD)
+            _readable(folder)
+
+
+def head_values(head: Tensor, hidden_CH: Tensor) -> Tensor:
+    """Return what a value head, `[hidden + 1]`, says of hidden states, `[C]`."""
+    return hidden_CH.to(head.dtype) @ head[:-1] + head[-1]
 
 
 def _targets(model: PreTrainedModel, settings: LoraSettings) -> tuple[LoraConfig, dict[str, Any]]:

@@ -35,6 +35,8 @@ def load_tables(study: Path) -> StudyTables:
         responses=_gather(study, cells, "evaluate", "responses.parquet"),
         dynamics=pd.concat([_dynamics(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         log=_gather(study, cells, "train", "log.parquet"),
+        answers=_gather(study, cells, "train", "answers.parquet"),
+        judges=pd.concat([_judge(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         study=index["study"],
     )
 
@@ -75,10 +77,29 @@ def _dynamics(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
     grouped = rows.groupby("step")[columns]
     table = grouped.mean().join(grouped.sem().add_suffix("_se")).reset_index()
     table["n"] = grouped.size().to_numpy()
-    seen = log["n_rows"].cumsum() if len(log) else pd.Series(dtype=int)
-    table["pairs_seen"] = [0 if step == 0 else int(seen.iloc[step - 1]) for step in table["step"]]
+    table["pairs_seen"] = _seen(table["step"], log)
     table.insert(0, "cell", cell["cell"])
     return table
+
+
+def _judge(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
+    """Return how often the reward model behind a cell put validation pairs in the right order, at every evaluation."""
+    rows, log = (_table(study, cell.get("judge"), name) for name in ("monitor.parquet", "log.parquet"))
+    if rows is None or log is None:
+        return pd.DataFrame()
+    margin = rows["chosen_score"] - rows["rejected_score"]
+    rows["accuracy"] = (margin > 0) + 0.5 * (margin == 0)
+    table = rows.groupby("step")["accuracy"].mean().reset_index()
+    table["pairs_seen"] = _seen(table["step"], log)
+    table.insert(0, "judge", str(cell["judge"]))
+    table.insert(0, "cell", cell["cell"])
+    return table
+
+
+def _seen(steps: pd.Series, log: pd.DataFrame) -> list[int]:
+    """Return the rows that a run had seen after some of its steps."""
+    seen = log["n_rows"].cumsum()
+    return [0 if step == 0 else int(seen.iloc[step - 1]) for step in steps]
 
 
 def _table(study: Path, artefact: str | None, name: str) -> pd.DataFrame | None:

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import figures, sections
+from preflab.report import figures, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
@@ -30,8 +30,8 @@ _CHIPS = {
 }
 _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("likelihood", "Likelihood"),
-    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"), ("stopped", "Stopped early"),
-    ("trouble", "Diverged"),
+    ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
 
@@ -125,6 +125,7 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "config": study.get("config_yaml", ""),
         "cards": cards(study),
         "behaviour": _behaviour(analysis, best_start),
+        "rewards": rewards.context(analysis),
         **_tables(analysis),
     }
     return {**context, "sections": _present(context)}
@@ -209,6 +210,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "ranking": context["rankings"],
         "starts": context["starts"],
         "likelihood": context["figures"]["likelihoods"],
+        "rewards": context["rewards"],
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],

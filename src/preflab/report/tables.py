@@ -19,8 +19,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "cells": {
         "cell": _TEXT, "start": _TEXT, "method": _TEXT, "setting": _TEXT, "cause": _TEXT, "status": "done",
         "hyperparameters": _TEXT, "learning_rate": _NUMBER, "size": 0, "seed": 0, "step": _NUMBER, "train_s": _NUMBER,
-        "evaluate_s": _NUMBER, "tokens": _NUMBER, "n_steps": _NUMBER, "examples": _NUMBER,
-        "clamped": _NUMBER, "edge": _FLAG,
+        "evaluate_s": _NUMBER, "judge": _TEXT, "judge_s": _NUMBER, "tokens": _NUMBER, "sampled_tokens": _NUMBER,
+        "n_steps": _NUMBER, "examples": _NUMBER, "clamped": _NUMBER, "edge": _FLAG,
         "validation": _NUMBER, "needed": _NUMBER,
     },
     "pairs": {
@@ -38,6 +38,11 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "rejected_total": _NUMBER, "rejected_mean": _NUMBER, "unseen_total": _NUMBER, "unseen_mean": _NUMBER,
         "margin": _NUMBER, "accuracy": _NUMBER, "n": 0,
     },
+    "answers": {
+        "cell": _TEXT, "round": 0, "row": 0, "sample": 0, "reward": _NUMBER, "gold": _NUMBER, "n_tokens": _NUMBER,
+        "kl_k1": _NUMBER,
+    },
+    "judges": {"cell": _TEXT, "judge": _TEXT, "step": 0, "pairs_seen": _NUMBER, "accuracy": _NUMBER},
     "log": {
         "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,
     },
@@ -57,6 +62,8 @@ class StudyTables:
         responses: generated responses, one row per (cell, split, row).
         dynamics: likelihoods of a fixed validation subset during training, one row per (cell, step).
         log: loss and gradient norm, one row per (cell, step).
+        answers: own answers that a cell learned from, one row each.
+        judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
         study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
             cards of the methods and notes; any may be missing.
     """
@@ -66,6 +73,8 @@ class StudyTables:
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     dynamics: pd.DataFrame = field(default_factory=pd.DataFrame)
     log: pd.DataFrame = field(default_factory=pd.DataFrame)
+    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    judges: pd.DataFrame = field(default_factory=pd.DataFrame)
     study: Mapping[str, Any] = field(default_factory=dict)
 
 

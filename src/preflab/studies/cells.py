@@ -12,7 +12,7 @@ from preflab.core.ids import content_id
 from preflab.methods import Method, find, load
 from preflab.studies.config import StudyConfig
 
-_LORA_FACTOR = 10
+LORA_FACTOR = 10
 """LoRA needs about ten times the learning rate of full fine-tuning (Schulman et al., LoRA Without Regret, 2025)."""
 
 
@@ -211,7 +211,7 @@ def _learning_rates(
             "hyper-parameters, or name one for all methods: train.learning_rate."
         )
     published = method.learning_rates[0]
-    return (published * _LORA_FACTOR if lora else published,), True
+    return (published * LORA_FACTOR if lora else published,), True
 
 
 def as_record(cell: Cell) -> dict[str, Any]:

@@ -17,6 +17,13 @@ def check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig) 
         ConfigError: with the methods that can be used.
     """
     for name, grid in grids.items():
+        if grid.method.is_online:
+            if config.online_reward == "model" and kind != "paired":
+                raise ConfigError(
+                    f"methods.{name}: its answers are judged by a reward model, which needs pairs to learn from, but "
+                    f"data.train is {kind}; name another online.reward."
+                )
+            continue
         roles = roles_of(grid.method)
         suits = {
             "paired": True,

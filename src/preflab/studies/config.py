@@ -177,6 +177,26 @@ class EvaluateConfig(Section):
     )
 
 
+class OnlineConfig(Section):
+    """Answers and rewards of methods that learn from their own answers, such as ppo, rloo, grpo and online_dpo."""
+
+    reward: str | None = Field(
+        None,
+        description="what rewards an answer: model, a reward model trained on data.train, or a name as in "
+        "evaluate.reward; default: evaluate.reward, or model where that is absent",
+    )
+    samples: int = Field(4, ge=2, le=64, description="answers to each prompt")
+    round: int | None = Field(
+        None, ge=1, description="prompts that are answered before training on the answers; default: train.batch_size"
+    )
+
+
+class RewardModelConfig(OptimizerConfig):
+    """Training of the reward model, from each start point on the rows that its cells learn from."""
+
+    learning_rate: float | None = Field(None, gt=0, description="default: 9e-6, ten times that with LoRA")
+
+
 class TuneConfig(Section):
     """Successive halving: settings that are behind on validation stop early; without it every setting goes to its end.
 
@@ -224,6 +244,8 @@ class StudyConfig(Section):
     sft: SftConfig = Field(default_factory=SftConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    online: OnlineConfig = Field(default_factory=OnlineConfig)
+    reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
     tune: TuneConfig | None = Field(None, description="stop settings early by successive halving; absent: none stops")
     numeric: NumericConfig = Field(default_factory=NumericConfig)
     run: RunConfig = Field(default_factory=RunConfig)
@@ -232,6 +254,16 @@ class StudyConfig(Section):
     def place(self, method: str) -> str:
         """Return where a method stands in the study file, `study.yaml:7 ` with a space behind, or nothing."""
         return self._places.get(method, "")
+
+    @property
+    def online_reward(self) -> str:
+        """What rewards own answers: `model`, or the name of a reward."""
+        return self.online.reward or self.evaluate.reward or "model"
+
+    @property
+    def online_round(self) -> int:
+        """Prompts that are answered before training on the answers."""
+        return self.online.round or self.train.batch_size
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudyConfig":
@@ -254,6 +286,11 @@ class StudyConfig(Section):
                 )
             if self.tune is not None:
                 raise ValueError("tune: with the schedule wsd, name one size; its rungs and shared steps would cross")
+        if self.online_round % self.train.batch_size:
+            raise ValueError(
+                f"online.round: must be a multiple of train.batch_size ({self.train.batch_size}); got "
+                f"{self.online_round}"
+            )
         if any(isinstance(size, int) and size < 1 for size in self.sizes):
             raise ValueError(f"sizes: must be at least 1; got {self.sizes}")
         if self.data.prompt_limit >= self.data.max_tokens:

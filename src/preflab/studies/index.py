@@ -49,6 +49,7 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
     selected = not layout.is_searched(cell) or known.selected.get(cell.group) == cell.setting
     evaluated = find(layout.evaluate(stage).spec) if selected else None
     validated = find(layout.validate(stage).spec) if layout.is_searched(cell) else None
+    judge = find(stage.judge) if stage.judge else None
     return {
         **as_record(cell),
         **_status(stage, trained, state),
@@ -57,6 +58,8 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
         "edge": selected and layout.grids[cell.method].on_edge(cell.setting),
         "train": _relative(plan, trained),
         "evaluate": _relative(plan, evaluated),
+        "judge": _relative(plan, judge),
+        "judge_s": judge.info["seconds"] if judge else None,
         "validation": validated.info["value"] if validated else None,
         "needed": stopped.needed if stopped else None,
         "train_s": trained.info["seconds"] if trained else None,
@@ -75,6 +78,7 @@ def _status(stage: Stage, trained: Artefact | None, state: State) -> dict[str, A
             "n_steps": info.get("n_steps"),
             "examples": info.get("examples"),
             "clamped": info.get("clamped"),
+            "sampled_tokens": info.get("sampled_tokens"),
         }
     if stage.id in state.failed:
         return {"status": "failed", "step": None, "cause": state.failed[stage.id].splitlines()[0]}

@@ -11,12 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from preflab.data.examples import TokenRow
-from preflab.methods import code_digest
-from preflab.methods.needs import moves_reference, needs_live_reference, reads_scores, roles_of, stored_roles
+from preflab.methods import BRADLEY_TERRY, code_digest
+from preflab.methods.needs import (
+    moves_reference,
+    needs_live_reference,
+    passes_of,
+    reads_scores,
+    roles_of,
+    stored_roles,
+)
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, StageSpec
 from preflab.studies.bench import Bench
-from preflab.studies.cells import Cell, MethodGrid, blocks
+from preflab.studies.cells import LORA_FACTOR, Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
 from preflab.studies.stages import VERSIONS, Stage, Work
@@ -40,6 +47,7 @@ class Layout:
         sizes: its ascending training sizes.
         token_budget: flat tokens per forward and backward.
         reward_code: digest of the reward's code as it was when the study was planned.
+        online_code: the same of what rewards own answers; empty where a reward model does.
     """
 
     config: StudyConfig
@@ -49,6 +57,7 @@ class Layout:
     sizes: tuple[int, ...]
     token_budget: int
     reward_code: str
+    online_code: str
     _made: dict[Hashable, Stage] = field(default_factory=dict)
     _splits: dict[str, Sequence[TokenRow]] = field(default_factory=dict)
     _digests: dict[tuple[str, int | None, tuple[str, ...], bool], str] = field(default_factory=dict)
@@ -98,6 +107,41 @@ class Layout:
         spec = self._spec("reference", {"scored": [list(entry) for entry in scored]}, inputs)
         return self._stage(spec, label, needs, Work(score_tokens=tokens), start, sft_seed=seed)
 
+    def judges(self, cell: Cell) -> list[Stage]:
+        """Return the stage that trains the reward model of a cell's own answers, or nothing where none judges them."""
+        if not self.grids[cell.method].method.is_online or self.config.online_reward != "model":
+            return []
+        return [self._once(("judge", cell.start, cell.size, cell.seed), lambda: self._judge(cell))]
+
+    def _judge(self, cell: Cell) -> Stage:
+        """Return the stage that fits a reward model to the pairs of a cell, from its start point and with its seed."""
+        config, lora = self.config.reward_model, self._lora()
+        rate = config.learning_rate or BRADLEY_TERRY.learning_rates[0] * (1 if lora is None else LORA_FACTOR)
+        params = {
+            "settings": self._settings(config, rate, self.config.train.monitor_points),
+            "lora": lora,
+            "seed": cell.seed,
+            "blocks": list(blocks(self.sizes, cell.size)),
+            "monitor_rows": self.config.train.monitor_rows,
+        }
+        seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
+        inputs = {
+            "start": self._start_id(cell.start, seed),
+            "rows": self._digest("train", cell.size),
+            **self._monitor(),
+        }
+        work = Work(
+            train_tokens=cell.size * config.epochs * self._tokens("train", _PAIR),
+            train_passes=n_steps(cell.size, batch_size=config.batch_size, epochs=config.epochs),
+            score_tokens=self._monitor_tokens(),
+        )
+        needs = (self.sft(seed).id,) if seed is not None else ()
+        label = f"reward model of {_start_label(cell.start, seed)}, {cell.size} rows, seed {cell.seed}"
+        together = "" if lora is None else f"reward model {inputs['start']} {cell.size}"
+        return self._stage(
+            self._spec("reward_model", params, inputs), label, needs, work, cell.start, sft_seed=seed, together=together
+        )
+
     def train(self, cell: Cell) -> Stage:
         """Return the stage that trains one cell, from its last leg where it has one."""
         return self._part(cell, None, self.legs(cell))
@@ -109,12 +153,13 @@ class Layout:
         sizes; with `tune`, training up to each rung, where its setting may stop.
         """
         ends: list[tuple[Cell, int]] = []
+        passes = passes_of(self.grids[cell.method].method, cell.setting.hyperparameters)
         if self.config.train.schedule == "wsd":
             shared = [size for size in self.sizes[:-1] if size <= cell.size]
             frac = self.config.train.decay_frac
-            ends = [(replace(cell, size=size), decay_start(self._n_steps(size), frac)) for size in shared]
+            ends = [(replace(cell, size=size), decay_start(self._n_steps(size) * passes, frac)) for size in shared]
         if self.is_tuned(cell):
-            ends = [(cell, step) for step in self.rungs(cell.size)]
+            ends = [(cell, step * passes) for step in self.rungs(cell.size)]
         legs: list[Stage] = []
         for of, until in ends:
             legs.append(self._part(of, until, legs))
@@ -137,6 +182,7 @@ class Layout:
         return [step for step in dict.fromkeys(at) if step < steps]
 
     def _n_steps(self, size: int) -> int:
+        """Return the optimizer steps of a cell of that size, without further passes over own answers."""
         return n_steps(size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
 
     def _part(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
@@ -145,7 +191,8 @@ class Layout:
 
     def _train(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
         grid = self.grids[cell.method]
-        roles = roles_of(grid.method)
+        roles = () if grid.method.is_online else roles_of(grid.method)
+        judges = self.judges(cell)
         params = {
             "method": grid.method.name,
             "code": code_digest(grid.method) if ":" in grid.source else None,
@@ -156,34 +203,78 @@ class Layout:
             "blocks": list(blocks(self.sizes, cell.size)),
             "monitor_rows": self.config.train.monitor_rows,
             **({} if until is None else {"until": until}),
+            **({"online": self._online()} if grid.method.is_online else {}),
         }
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
             "start": self._start_id(cell.start, seed),
             "rows": self._digest("train", cell.size, roles, scores=reads_scores(grid.method)),
             **self._monitor(),
+            **({"judge": judges[0].id} if judges else {}),
         }
-        whole = self._n_steps(cell.size)
+        passes = passes_of(grid.method, cell.setting.hyperparameters)
+        whole = self._n_steps(cell.size) * passes
         began = before[-1].spec.params["until"] if before else 0
         steps = (whole if until is None else until) - began
-        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles) * steps / whole
-        live = tokens if needs_live_reference(grid.method) else 0.0
-        score = self._monitor_tokens() * steps / whole + live
-        needs = (self.reference(cell.start, seed).id, *(leg.id for leg in before[-1:]))
+        share = steps / whole
+        work = self._own_work(cell, passes) if grid.method.is_online else self._data_work(cell)
+        work = Work(
+            train_tokens=work.train_tokens * share,
+            train_passes=steps,
+            score_tokens=(work.score_tokens + self._monitor_tokens()) * share,
+            generate_tokens=work.generate_tokens * share,
+        )
+        needs = (self.reference(cell.start, seed).id, *(stage.id for stage in [*judges, *before[-1:]]))
         # A reference that moves is a whole model of its own: a group would hold as many.
         alone = self.config.train.lora is None or moves_reference(grid.method)
         return self._stage(
             self._spec("train" if until is None else "leg", params, inputs),
             cell.label if until is None else f"steps {began + 1} to {until} of {cell.label}",
             needs,
-            Work(train_tokens=tokens, train_passes=steps, score_tokens=score),
+            work,
             cell.start,
             cell=cell,
             sft_seed=seed,
             # Cells that continue from a leg begin when their size or rung is reached.
             together="" if alone else f"{needs[0]} {began} {until} {cell.size if before else ''}",
             after=before[-1].spec if before else None,
+            judge=judges[0].spec if judges else None,
         )
+
+    def _data_work(self, cell: Cell) -> Work:
+        """Return what training on the data's responses computes."""
+        method = self.grids[cell.method].method
+        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles_of(method))
+        return Work(train_tokens=tokens, score_tokens=tokens if needs_live_reference(method) else 0.0)
+
+    def _own_work(self, cell: Cell, passes: int) -> Work:
+        """Return what training on own answers computes; they are taken to be as long as the data's chosen responses."""
+        online, prompts = self.config.online, cell.size * self.config.train.epochs
+        prompt, most = self._tokens("train", ()), self.config.evaluate.max_new_tokens
+        answer = min(self._tokens("train", ("chosen",)) - prompt, most)
+        flat = prompts * (prompt + online.samples * answer)
+        trained = prompts * (prompt + 2 * answer) if self.grids[cell.method].method.own_answers else flat
+        judged = prompts * online.samples * (prompt + answer) if self.config.online_reward == "model" else 0.0
+        # Own answers are scored under the policy and under the start point before they are trained on.
+        return Work(
+            train_tokens=passes * trained,
+            score_tokens=2 * flat + judged + prompts * online.samples * prompt,
+            generate_tokens=prompts * online.samples * most,
+        )
+
+    def _online(self) -> dict[str, Any]:
+        """Return what decides own answers and their rewards."""
+        return {
+            "reward": self.config.online_reward,
+            "reward_code": self.online_code,
+            "gold": self.config.evaluate.reward,
+            "gold_code": self.reward_code,
+            "samples": self.config.online.samples,
+            "round": self.config.online_round,
+            "max_new_tokens": self.config.evaluate.max_new_tokens,
+            "batch_size": self.config.evaluate.batch_size,
+            "end_ids": list(self.bench.end_ids),
+        }
 
     def validate(self, train: Stage) -> Stage:
         """Return the stage that scores a cell, or a leg, on validation, for selection among settings."""
@@ -267,6 +358,7 @@ class Layout:
         train: StageSpec | None = None,
         together: str = "",
         after: StageSpec | None = None,
+        judge: StageSpec | None = None,
     ) -> Stage:
         sft = self.sft(sft_seed).spec if start == "sft" and sft_seed is not None and spec.stage != "sft" else None
         return Stage(
@@ -282,6 +374,7 @@ class Layout:
             method=self.grids[cell.method].source if cell else "",
             together=together,
             after=after,
+            judge=judge,
         )
 
     def _once(self, key: Hashable, make: Callable[[], Stage]) -> Stage:

@@ -29,8 +29,8 @@ def data_source(source: SourceConfig) -> SourceConfig:
     return source.model_copy(update={"path": str(data_path(source.path.removeprefix(_POCKET)))})
 
 
-def reward(name: str | None) -> Reward | None:
-    """Return the reward function of that name.
+def reward(name: str | None, key: str = "evaluate.reward") -> Reward | None:
+    """Return the reward function of that name; `key` is where the study says it.
 
     Raises:
         ConfigError: there is none.
@@ -38,7 +38,7 @@ def reward(name: str | None) -> Reward | None:
     if name is None:
         return None
     if name not in _REWARDS:
-        raise ConfigError(f"evaluate.reward: unknown reward {name!r}. {nearest(name, _REWARDS)}")
+        raise ConfigError(f"{key}: unknown reward {name!r}. {nearest(name, _REWARDS)}")
     from preflab.pocket.rewards import gold_reward
 
     return gold_reward

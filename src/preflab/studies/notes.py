@@ -48,6 +48,13 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
         notes.append(
             f"Every method trains at one learning rate ({next(iter(rates)):g}); methods differ in the rate they need."
         )
+    if own := [name for name, grid in grids.items() if grid.method.is_online]:
+        judge = "a reward model trained on the same pairs" if config.online_reward == "model" else config.online_reward
+        notes.append(
+            f"{', '.join(own)}: learn from {config.online.samples} answers of their own to each prompt, rewarded by "
+            f"{judge}; the other methods learn from the responses in the data. All see the same prompts in the same "
+            "order; what the answers cost is in the table of costs."
+        )
     if len(config.seeds) == 1:
         notes.append("One seed: intervals cover held-out items only, not what another seed would give.")
     if "sft" in config.starts and config.sft.seeds == 1 and len(config.seeds) > 1:

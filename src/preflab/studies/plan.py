@@ -98,6 +98,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     resolved = resolve_methods(config)
     grids = {grid.method.name: grid for grid in resolved}
     reward(config.evaluate.reward)
+    online = any(grid.method.is_online for grid in grids.values())
+    if online and config.online_reward != "model":
+        reward(config.online_reward, "online.reward")
     models = _models(config)
     tokenizer_folder, tokenizer = _tokenizer(config, models)
     store = Store(folder / "artefacts")
@@ -127,6 +130,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         sizes=resolve_sizes(config, n_rows),
         token_budget=sizing.token_budget,
         reward_code=reward_digest(config.evaluate.reward),
+        online_code="" if config.online_reward == "model" else reward_digest(config.online_reward),
     )
     cells = expand(config, resolved, n_rows)
     notes = fairness_notes(config, grids, data.info)

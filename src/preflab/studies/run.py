@@ -140,8 +140,8 @@ class Runner:
         if suspects := [job for job in jobs if job.stages[0].id in self._suspects]:
             return [] if running else suspects[:1]
         # Stages that others wait for go first; then the longest.
-        kinds = {"sft": 0, "reference": 1, "leg": 2}
-        return sorted(jobs, key=lambda job: (kinds.get(job.stages[0].kind, 3), -self._planned_s(job)))
+        kinds = {"sft": 0, "reference": 1, "reward_model": 2, "leg": 3}
+        return sorted(jobs, key=lambda job: (kinds.get(job.stages[0].kind, 4), -self._planned_s(job)))
 
     def _planned_s(self, job: Job) -> float:
         return sum(map(self._plan.seconds, job.stages))

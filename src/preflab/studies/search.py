@@ -11,7 +11,7 @@ from preflab.studies.select import Candidate, best_settings
 from preflab.studies.stages import Stage
 
 Group = tuple[str, str, int]
-_ORDER = ("sft", "reference", "leg", "train", "validate", "evaluate")
+_ORDER = ("sft", "reference", "reward_model", "leg", "train", "validate", "evaluate")
 
 
 class Stopped(NamedTuple):
@@ -64,6 +64,7 @@ class Explorer:
             known.stages += [layout.reference(start, seed), layout.evaluate_start(start, seed)]
         searches: dict[tuple[str, int], dict[Group, list[Cell]]] = {}
         for cell in self._cells:
+            known.stages += layout.judges(cell)
             if layout.is_searched(cell):
                 searches.setdefault((cell.start, cell.size), {}).setdefault(cell.group, []).append(cell)
             else:

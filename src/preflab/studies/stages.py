@@ -7,7 +7,15 @@ from typing import Any
 from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
 
-VERSIONS: Mapping[str, int] = {"sft": 3, "reference": 1, "leg": 2, "train": 4, "validate": 1, "evaluate": 1}
+VERSIONS: Mapping[str, int] = {
+    "sft": 3,
+    "reference": 1,
+    "reward_model": 1,
+    "leg": 2,
+    "train": 4,
+    "validate": 1,
+    "evaluate": 1,
+}
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
 
 
@@ -50,6 +58,7 @@ class Stage:
         together: what cells must have in common to train in one forward; empty for a stage that runs alone.
         train: spec of the training stage whose cell is validated or evaluated.
         after: spec of the leg that training continues from.
+        judge: spec of the reward model that judges the cell's own answers.
     """
 
     label: str
@@ -64,10 +73,11 @@ class Stage:
     method: str = ""
     together: str = ""
     after: StageSpec | None = None
+    judge: StageSpec | None = None
 
     @property
     def kind(self) -> str:
-        """What it does: `sft`, `reference`, `leg`, `train`, `validate` or `evaluate`.
+        """What it does: `sft`, `reference`, `reward_model`, `leg`, `train`, `validate` or `evaluate`.
 
         A leg trains a cell up to a step, where others continue: cells of larger sizes, or the settings that are ahead.
         """

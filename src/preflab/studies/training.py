@@ -1,4 +1,4 @@
-"""What a worker does for SFT and for cells: cells of one start point train side by side in one forward."""
+"""What a worker does for stages that train: cells of one start point train side by side in one forward."""
 
 import contextlib
 import shutil
@@ -7,19 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from preflab.core.errors import DataError, PreflabError, RunError
 from preflab.data.examples import TokenRow
 from preflab.data.mismatched import add_mismatched
-from preflab.methods import SFT, Method
-from preflab.methods.needs import moves_reference, needs_live_reference, stored_roles
+from preflab.evals.reward_models import read_at_end
+from preflab.methods import BRADLEY_TERRY, SFT, Method
+from preflab.methods.needs import moves_reference, needs_live_reference, needs_values, stored_roles
 from preflab.models.adapters import load_adapter, merge
-from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel
+from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel, WithValues
 from preflab.models.recompute import recomputed
 from preflab.scoring.memory import peak_bytes
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
+from preflab.studies.online import own_answers
 from preflab.studies.prepare import read_split
 from preflab.studies.resources import forget_start, known_tokens, load, reference_store, start_model, tokenizer_of
 from preflab.studies.stages import Job, Stage
@@ -43,7 +46,8 @@ def train_stages(
     """Train cells of one start point beside each other; each leaves its artefact as soon as it ends.
 
     Args:
-        job: stages of kind `train` or `leg` with one start point and one shape of adapters, or one of kind `sft`.
+        job: stages of kind `train` or `leg`, or `reward_model`, with one start point and one shape of adapters; or one
+            of kind `sft`.
         bench: what they work with.
         report: told about steps.
         should_stop: asked between steps.
@@ -82,12 +86,22 @@ def train_stages(
 
 def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
     lora = stages[0].spec.params["lora"]
+    policy: Policy
     if lora is None:
         assert len(stages) == 1
         forget_start()
-        return WholeModel(load(bench, weights))
-    seeds = [stage.spec.params["seed"] for stage in stages]
-    return LoraStack.fresh(start_model(bench, weights), LoraSettings(**lora), seeds)
+        policy = WholeModel(load(bench, weights))
+    else:
+        seeds = [stage.spec.params["seed"] for stage in stages]
+        policy = LoraStack.fresh(start_model(bench, weights), LoraSettings(**lora), seeds)
+    with_values = [cell for cell, stage in enumerate(stages) if needs_values(_method(stage))]
+    return WithValues(policy, with_values) if with_values else policy
+
+
+def _method(stage: Stage) -> Method:
+    """Return what a stage minimises."""
+    fixed = {"sft": SFT, "reward_model": BRADLEY_TERRY}
+    return fixed.get(stage.kind) or method_from(stage.method)
 
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
@@ -96,13 +110,22 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
     if first.kind == "sft":
         return [_task(first, job, bench, SFT, read_split(data, "sft").rows, monitor)]
     references = reference_store(bench, weights)
-    largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in job.stages)).rows
+    largest = read_split(data, "train", max(stage.spec.params["blocks"][-1] for stage in job.stages))
+    if first.kind == "reward_model":
+        end_id = int(tokenizer_of(bench).eos_token_id)
+        rows, monitor = ([read_at_end(row, end_id) for row in every] for every in (largest.rows, monitor))
+        return [
+            _task(stage, job, bench, BRADLEY_TERRY, rows[: stage.spec.params["blocks"][-1]], monitor)
+            for stage in job.stages
+        ]
     tasks = []
     for stage in job.stages:
-        method, rows = method_from(stage.method), largest[: stage.spec.params["blocks"][-1]]
-        task = _task(stage, job, bench, method, rows, monitor)
-        known = known_tokens(job, bench, references, rows, stored_roles(method))
-        tasks.append(replace(task, references=known, live_reference=_live_reference(method, policy, bench, weights)))
+        method, own = _method(stage), largest.rows[: stage.spec.params["blocks"][-1]]
+        task = _task(stage, job, bench, method, own, monitor)
+        if method.is_online:
+            task = replace(task, online=own_answers(stage, job, bench, largest))
+        known = known_tokens(job, bench, references, own, stored_roles(method))
+        tasks.append(replace(task, references=known, live_reference=_live_reference(stage, policy, bench, weights)))
     return tasks
 
 
@@ -132,11 +155,12 @@ def _task(
     )
 
 
-def _live_reference(method: Method, policy: Policy, bench: Bench, weights: Path) -> PreTrainedModel | None:
+def _live_reference(stage: Stage, policy: Policy, bench: Bench, weights: Path) -> PreTrainedModel | None:
     """Return the start point where a method asks for it: the base under the adapters, or a copy where that moves."""
+    method = _method(stage)
     if not needs_live_reference(method):
         return None
-    shared = isinstance(policy, LoraStack) and not moves_reference(method)
+    shared = stage.spec.params["lora"] is not None and not moves_reference(method)
     return policy.model if shared else load(bench, weights)
 
 
@@ -148,11 +172,18 @@ def _commit(
     with bench.store.write(stage.spec, info) as folder:
         write_table(folder / "log.parquet", progress.log)
         write_table(folder / "monitor.parquet", progress.monitor)
+        if progress.answers:
+            write_table(folder / "answers.parquet", progress.answers)
         if progress.diverged is None:
             _save(stage, bench, policy, cell, folder)
             info |= {"status": "done"}
-        elif stage.kind == "sft":
-            raise RunError(f"SFT diverged at step {progress.step}: {progress.diverged}; lower sft.learning_rate.")
+            if stage.kind == "reward_model":
+                info |= _judged(progress.monitor)
+        elif stage.kind in ("sft", "reward_model"):
+            raise RunError(
+                f"{stage.label}: diverged at step {progress.step}: {progress.diverged}; lower "
+                f"{stage.kind}.learning_rate."
+            )
         else:
             info |= {"status": "diverged", "step": progress.step, "cause": progress.diverged}
         if stage.kind == "leg":
@@ -163,6 +194,7 @@ def _commit(
             "tokens": sum(record["n_tokens"] for record in progress.log),
             "examples": sum(record["n_rows"] for record in progress.log),
             "clamped": sum(record["clamped"] for record in progress.log),
+            "sampled_tokens": sum(record["n_tokens"] for record in progress.answers),
             **mark,
             "peak_bytes": peak_bytes(bench.device),
             # Its share of the time of all cells beside it, over all sessions.
@@ -170,6 +202,19 @@ def _commit(
         }
     bench.store.clear_work(stage.spec)
     return info
+
+
+def _judged(monitor: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a reward model says of the validation pairs at the end: mean, deviation, pairs in the right order."""
+    last = max(record["step"] for record in monitor)
+    pairs = [(r["chosen_score"], r["rejected_score"]) for r in monitor if r["step"] == last]
+    scores = np.array(pairs)
+    right = np.where(scores[:, 0] == scores[:, 1], 0.5, scores[:, 0] > scores[:, 1])
+    return {
+        "score_mean": float(scores.mean()),
+        "score_std": float(scores.std()) or 1.0,
+        "accuracy": float(right.mean()),
+    }
 
 
 def _save(stage: Stage, bench: Bench, policy: Policy, cell: int, folder: Path) -> None:

@@ -22,7 +22,7 @@ from preflab.studies.training import Committed, train_stages
 from preflab.studies.work import run_stage
 from preflab.train.loop import Interrupted
 
-_CHECKPOINTED = ("sft", "leg", "train")
+_CHECKPOINTED = ("sft", "reward_model", "leg", "train")
 """Stages that stop by themselves, with a checkpoint; the others keep nothing half done and can stop anywhere."""
 
 _PROGRESS_S = 1.0

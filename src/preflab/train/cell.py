@@ -14,13 +14,15 @@ from transformers import PreTrainedModel
 from preflab.core.errors import Diverged, RunError
 from preflab.data.examples import TokenRow
 from preflab.methods import Method, Moments
+from preflab.methods.needs import needs_values, passes_of
 from preflab.models.policies import Policy
 from preflab.scoring.flat import fill
 from preflab.train import checkpoints
-from preflab.train.lockstep import Forward, Run
+from preflab.train.lockstep import Asked, Forward, Run
 from preflab.train.optimize import adamw, clip, decay_start, learning_rate
+from preflab.train.rollout import Online, Rollout, Sampler, place_of
 from preflab.train.settings import TrainSettings
-from preflab.train.source import batch_rows, n_steps
+from preflab.train.source import batch_rows, epoch_order, n_steps
 from preflab.train.step import MEASURES, BatchResult, Given, References, gradient
 
 _REFERENCE_TOLERANCE = 2e-3
@@ -28,6 +30,9 @@ _REFERENCE_TOLERANCE = 2e-3
 
 _MOST_UNREAD = 16
 """Steps whose measures may wait on a GPU before somebody reads them: reading waits for the GPU."""
+
+_LOGGED = (*(name for name in MEASURES if name not in ("loss_at_reference", "clamped")), "grad_norm")
+"""What a step says about itself, beside its counts."""
 
 _MONITORED = ("chosen", "rejected", "mismatched")
 
@@ -43,6 +48,7 @@ class Task:
         references: role to the reference's log-probs of the rows; empty when the method needs none.
         live_reference: the start point, where the method asks for the model itself: a copy where it moves, else the
             base of the policy's adapters will do.
+        online: where answers and rewards come from, for a method that learns from its own answers.
         blocks: ascending nested sizes up to this cell's own.
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
         monitor: fixed validation rows whose log-probs are followed; their mismatched responses are the unseen answers.
@@ -56,12 +62,21 @@ class Task:
     rows: Sequence[TokenRow]
     references: References
     live_reference: PreTrainedModel | None = None
+    online: Online | None = None
     blocks: Sequence[int]
     seed: int
     monitor: Sequence[TokenRow]
     settings: TrainSettings
     until: int | None = None
     origin: Path | None = None
+
+
+class _Batch(NamedTuple):
+    """What one optimizer step learns from."""
+
+    rows: Sequence[TokenRow]
+    references: References
+    sampled: Mapping[str, References]
 
 
 class _Unread(NamedTuple):
@@ -92,19 +107,22 @@ class CellRun:
     progress: checkpoints.Progress = field(init=False)
     _monitored: frozenset[int] = field(init=False)
     _unread: list[_Unread] = field(init=False, default_factory=list)
+    _rollout: Rollout | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Continue from the newest checkpoint, or start."""
         self.parameters = self.policy.parameters(self.cell)
         self.optimizer = adamw(list(self.parameters.values()), self.task.settings)
         folders = [self.folder] if self.task.origin is None else [self.folder, self.task.origin]
-        self.progress = checkpoints.restore(folders, self.parameters, self.optimizer, self._moving())
-        self._monitored = monitor_steps(self.task.blocks, self.task.settings)
+        self.progress, arrays = checkpoints.restore(folders, self.parameters, self.optimizer, self._moving())
+        if arrays is not None:
+            self._rollout = Rollout(arrays)
+        self._monitored = monitor_steps(self.task.blocks, self.task.settings, self._passes)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return _steps(self.task.blocks[-1], self.task.settings)
+        return self._steps(self.task.blocks[-1])
 
     @property
     def last(self) -> int:
@@ -129,7 +147,8 @@ class CellRun:
 
     def save(self) -> None:
         """Commit a checkpoint of what was read."""
-        checkpoints.save(self.folder, self.parameters, self.optimizer, self.progress, self._moving())
+        rollout = None if self._rollout is None else self._rollout.arrays
+        checkpoints.save(self.folder, self.parameters, self.optimizer, self.progress, self._moving(), rollout)
 
     def read(self) -> None:
         """Put the steps that are still on the device into the log; one that is not finite ends the run before it."""
@@ -154,17 +173,23 @@ class CellRun:
         self._move_reference()
         due = progress.step in self._monitored
         full = len(self._unread) >= _MOST_UNREAD
-        if due or full or progress.step == self.last or not self._unread[-1].measures.is_cuda:
+        if due or full or progress.step == self.last or not any(unread.measures.is_cuda for unread in self._unread):
             self.read()
         if due and progress.diverged is None:
             progress.monitor += yield from self._monitor()
 
     def _step(self, step: int) -> Run[None]:
         task, settings = self.task, self.task.settings
-        numbers = batch_rows(step, task.blocks, batch_size=settings.batch_size, seed=task.seed)
-        rows = [task.rows[i] for i in numbers]
+        rows, references, sampled = (yield from self._own_answers(step)) if task.online else self._data_rows(step)
+        rate = learning_rate(step, self.steps, settings, smallest=self._steps(task.blocks[0]))
+        record = {"step": step, "learning_rate": rate, "n_rows": len(rows)}
+        if not rows:  # every prompt's answers had one reward
+            self.read()
+            self.progress.log.append({**record, "n_tokens": 0, "clamped": 0, **dict.fromkeys(_LOGGED)})
+            return
         given = Given(
-            references={role: [values[i] for i in numbers] for role, values in task.references.items()},
+            references=references,
+            sampled=sampled,
             model=task.live_reference,
             state=tuple(Moments(*values) for values in self.progress.state),
             stream=(task.seed, step),
@@ -179,13 +204,42 @@ class CellRun:
             if parameter.grad is not None:
                 parameter.grad /= result.n_examples
         norm = clip(parameters, settings.max_grad_norm)
-        rate = learning_rate(step, self.steps, settings, smallest=_steps(task.blocks[0], settings))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.progress.state = [list(moments) for moments in result.state]
-        record = {"step": step, "learning_rate": rate, "n_rows": len(rows), "n_tokens": result.n_tokens}
-        self._unread.append(_Unread(record, result.measures, norm))
+        self._unread.append(_Unread({**record, "n_tokens": result.n_tokens}, result.measures, norm))
+
+    def _data_rows(self, step: int) -> _Batch:
+        task = self.task
+        numbers = batch_rows(step, task.blocks, batch_size=task.settings.batch_size, seed=task.seed)
+        references = {role: [values[i] for i in numbers] for role, values in task.references.items()}
+        return _Batch([task.rows[i] for i in numbers], references, {})
+
+    def _own_answers(self, step: int) -> Run[_Batch]:
+        """Return the prompts of a step with the policy's answers, which are sampled where a round begins."""
+        task, settings = self.task, self.task.settings
+        assert task.online is not None and task.live_reference is not None
+        place = place_of(step, task.blocks[-1], round_size=task.online.round, batch_size=settings.batch_size,
+                         passes=self._passes)  # fmt: skip
+        if self._rollout is None or self._rollout.round != place.round:
+            order = epoch_order(task.blocks, seed=task.seed, epoch=place.epoch)
+            sampler = Sampler(self.policy, self.cell, task.live_reference, task.online)
+            numbers, budget = order[place.prompts], settings.token_budget
+            self._rollout, answers = yield from sampler.sample(
+                place, numbers, task.rows, task.method, task.hyperparameters, budget=budget
+            )
+            self.progress.answers += [{"step": step, **record} for record in answers]
+        if task.method.credit is None:
+            return _Batch(*self._rollout.pairs(task.rows, place.batch), {})
+        return _Batch(self._rollout.rows(task.rows, place.batch), {}, self._rollout.known(place.batch))
+
+    @property
+    def _passes(self) -> int:
+        return passes_of(self.task.method, self.task.hyperparameters)
+
+    def _steps(self, size: int) -> int:
+        return _steps(size, self.task.settings) * self._passes
 
     def _monitor(self) -> Run[list[dict[str, Any]]]:
         """Score the monitor rows; return one record per row."""
@@ -193,16 +247,19 @@ class CellRun:
         records: list[dict[str, Any]] = [{"step": step, "row": row.row} for row in rows]
         for record in records:
             record |= dict.fromkeys(f"{role}_{what}" for role in _MONITORED for what in ("total", "length"))
+        scores = needs_values(self.task.method) and not self.task.method.is_online
+        quantities: tuple[Asked, ...] = ("policy", "value") if scores else ("policy",)
         for group in fill(rows, _MONITORED, self.task.settings.token_budget):
-            scored = yield Forward(rows=[rows[i] for i in group], roles=_MONITORED)
+            scored = yield Forward(rows=[rows[i] for i in group], roles=_MONITORED, quantities=quantities)
             assert scored is not None
             lengths = scored.length.long().tolist()
-            parts = scored.values[0].float().cpu().split(lengths)
-            for key, values, length in zip(scored.keys, parts, lengths, strict=True):
-                total = float(np.sum(values.numpy(), dtype=np.float64))
+            parts = scored.values.float().cpu().split(lengths, dim=1)
+            for key, (logps, *values), length in zip(scored.keys, parts, lengths, strict=True):
+                total = float(np.sum(logps.numpy(), dtype=np.float64))
                 if not math.isfinite(total):
                     raise Diverged(step, f"a validation log-prob is {total}")
                 records[group[key.row]] |= {f"{key.role}_total": total, f"{key.role}_length": length}
+                records[group[key.row]] |= {f"{key.role}_score": float(value[-1]) for value in values}
         return records
 
     def _diverge(self, error: Diverged) -> None:
@@ -222,16 +279,21 @@ class CellRun:
                 self.policy.mix_into(task.live_reference, self.cell, share)
 
 
-def monitor_steps(blocks: Sequence[int], settings: TrainSettings) -> frozenset[int]:
+def monitor_steps(blocks: Sequence[int], settings: TrainSettings, passes: int = 1) -> frozenset[int]:
     """Return the steps after which the validation rows are scored: evenly spaced, with the first and the last.
 
     With `wsd` a run passes through those of the smaller sizes until their decay, because it shares these steps.
+
+    Args:
+        blocks: ascending nested sizes up to the run's own.
+        settings: of the run.
+        passes: how often each batch is used in an epoch.
     """
     if settings.schedule != "wsd":
-        return _evenly(_steps(blocks[-1], settings), settings.monitor_points)
+        return _evenly(_steps(blocks[-1], settings) * passes, settings.monitor_points)
     found, shared = frozenset[int](), -1
     for size in blocks:
-        steps = _steps(size, settings)
+        steps = _steps(size, settings) * passes
         last = steps if size == blocks[-1] else decay_start(steps, settings.decay_frac)
         found |= {step for step in _evenly(steps, settings.monitor_points) if shared < step <= last}
         shared = last

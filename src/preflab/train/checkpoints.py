@@ -2,17 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from preflab.core.errors import StoreError
 from preflab.store.artefacts import committed_folder, verify, write_json, write_manifest
+
+_ROLLOUT = "rollout.safetensors"
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class Progress:
         state: what the method remembers, one list of numbers for each of its `Moments`.
         seconds: time spent, over all sessions.
         diverged: cause, when the step after `step` could not be taken; a run that diverged has ended.
+        answers: one record per answer that the policy sampled, where it learns from its own.
     """
 
     step: int = 0
@@ -34,6 +40,7 @@ class Progress:
     state: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     diverged: str | None = None
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save(
@@ -42,8 +49,18 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     moving: nn.Module | None = None,
+    rollout: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Commit a checkpoint and delete older ones; `moving` is a reference that training changes."""
+    """Commit a checkpoint and delete older ones.
+
+    Args:
+        folder: of the run's checkpoints.
+        parameters: what is trained.
+        optimizer: with its moments.
+        progress: where the run stands.
+        moving: a reference that training changes.
+        rollout: answers that the next steps still learn from.
+    """
     final = folder / f"step-{progress.step:08d}"
     names = {id(p): name for name, p in parameters.items()}
     moments = {
@@ -57,6 +74,8 @@ def save(
         save_file(moments, temporary / "optimizer.safetensors")
         if moving is not None:
             save_model(moving, str(temporary / "reference.safetensors"))
+        if rollout is not None:
+            save_arrays(dict(rollout), temporary / _ROLLOUT)
         write_json(temporary / "progress.json", asdict(progress))
         write_manifest(temporary, {"step": progress.step}, {})
     for older in folder.glob("step-*"):
@@ -69,8 +88,12 @@ def restore(
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     moving: nn.Module | None = None,
-) -> Progress:
-    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0."""
+) -> tuple[Progress, dict[str, NDArray[Any]] | None]:
+    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0.
+
+    Returns:
+        Where the run stands, and the answers that its next steps still learn from.
+    """
     for path in (path for folder in folders for path in sorted(folder.glob("step-*"), reverse=True)):
         try:
             verify(path)
@@ -88,5 +111,6 @@ def restore(
             optimizer.state[parameter][field] = value.to(parameter.device)
         if moving is not None:
             load_model(moving, path / "reference.safetensors")
-        return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
-    return Progress()
+        rollout = load_arrays(path / _ROLLOUT) if (path / _ROLLOUT).exists() else None
+        return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8"))), rollout
+    return Progress(), None

@@ -7,7 +7,7 @@ cell computes does not depend on who else is in the forward, beyond the rounding
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from preflab.scoring.flat import FlatBatch, ResponseKey, flatten, n_tokens
 from preflab.scoring.logps import TokenQuantity, head_quantities, hidden_states, layout_tokens
 
 Result = TypeVar("Result")
+Asked = TokenQuantity | Literal["value"]
+"""What a cell can ask for at a completion token: a quantity of the model's head, or what its own value head says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +31,14 @@ class Forward:
     Args:
         rows: the rows to compute.
         roles: their responses.
-        quantities: what is wanted at every completion token.
+        quantities: what is wanted at every completion token; `value` comes last.
         attached: whether a slope follows, so that the graph must be kept.
         reference: the frozen model of the quantity `divergence`.
     """
 
     rows: Sequence[TokenRow]
     roles: Sequence[str]
-    quantities: Sequence[TokenQuantity] = ("policy",)
+    quantities: Sequence[Asked] = ("policy",)
     attached: bool = False
     reference: PreTrainedModel | None = None
 
@@ -129,9 +131,10 @@ def _values(
     policy: Policy, asked: Mapping[int, Forward], shares: Mapping[int, _Share], batch: FlatBatch, hidden_CH: Tensor
 ) -> dict[int, Tensor]:
     """Return each cell's quantities, `[quantity, C]`; one pass through the head where all ask for the same."""
-    if all(ask.reference is None for ask in asked.values()) and len({tuple(a.quantities) for a in asked.values()}) == 1:
-        quantities = next(iter(asked.values())).quantities
-        whole = head_quantities(policy.model, hidden_CH, batch.target_C, quantities)
+    of_head = {cell: tuple(q for q in ask.quantities if q != "value") for cell, ask in asked.items()}
+    alike = all(ask.reference is None and len(ask.quantities) == len(of_head[cell]) for cell, ask in asked.items())
+    if alike and len(set(of_head.values())) == 1:
+        whole = head_quantities(policy.model, hidden_CH, batch.target_C, next(iter(of_head.values())))
         return {cell: whole[:, share.completion] for cell, share in shares.items()}
     found = {}
     for cell, ask in asked.items():
@@ -142,8 +145,11 @@ def _values(
                 other_CH = hidden_states(ask.reference, own)
         part = shares[cell].completion
         found[cell] = head_quantities(
-            policy.model, hidden_CH[part], batch.target_C[part], ask.quantities, ask.reference, other_CH
+            policy.model, hidden_CH[part], batch.target_C[part], of_head[cell], ask.reference, other_CH
         )
+        if "value" in ask.quantities:
+            values = policy.values(cell, hidden_CH[part])
+            found[cell] = torch.cat([found[cell], values.to(found[cell].dtype)[None]])
     return found
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from preflab.core.seeds import uniform
-from preflab.data.examples import RANKED, TokenRow
+from preflab.data.examples import RANKED, SAMPLED, TokenRow
 from preflab.methods import (
     Leaf,
     Logps,
@@ -34,15 +34,15 @@ from preflab.methods import (
 )
 from preflab.methods.needs import roles_of
 from preflab.scoring.flat import FlatBatch, ResponseKey, fill, flatten
-from preflab.scoring.logps import TokenQuantity, token_logps
-from preflab.train.lockstep import Forward, Run, Scored
+from preflab.scoring.logps import token_logps
+from preflab.train.lockstep import Asked, Forward, Run, Scored
 
 References = Mapping[str, Sequence[NDArray[np.float32] | None]]
 """Role to the reference's token log-probs of each row, float32 `[token]`, nats; None where a row lacks the role."""
 
-_PLACES: Final = {role: place for place, role in enumerate(RANKED)}
-_OF_HEAD: Final[tuple[TokenQuantity, ...]] = ("collision", "divergence")
-"""What the policy's head gives beside log-probs."""
+_PLACES: Final = {role: place for place, role in enumerate((*RANKED, *SAMPLED))}
+_OF_HEAD: Final[tuple[Asked, ...]] = ("collision", "divergence", "value")
+"""What the policy's heads give beside log-probs."""
 
 
 MEASURES: Final = (
@@ -82,12 +82,14 @@ class Given:
 
     Args:
         references: the frozen reference's log-probs of exactly these rows; empty when the method needs none.
+        sampled: what is known of answers that the policy sampled, quantity to role to one array per row.
         model: the reference model itself, where `needs_live_reference` says so.
         state: what the method returned the step before; empty at the first.
         stream: seed and step, which name the random numbers of the batch.
     """
 
     references: References = field(default_factory=dict)
+    sampled: Mapping[str, References] = field(default_factory=dict)
     model: PreTrainedModel | None = None
     state: tuple[Moments, ...] = ()
     stream: tuple[int, int] = (0, 0)
@@ -160,7 +162,7 @@ def _group(
     The graph of a single micro-batch is kept between the phases; several are computed once more.
     """
     roles, asked = roles_of(method), {leaf.quantity for leaf in leaves(method.inputs)}
-    quantities: tuple[TokenQuantity, ...] = ("policy", *(q for q in _OF_HEAD if q in asked))
+    quantities: tuple[Asked, ...] = ("policy", *(q for q in _OF_HEAD if q in asked))
     reference = given.model if "divergence" in asked else None
 
     def forward(micro: Sequence[int], *, attached: bool) -> Forward:
@@ -248,13 +250,18 @@ class _Parts:
         """
         if leaf.role == "ranked":
             return self._ranked(leaf)
-        index = sorted((i for i, k in enumerate(self.keys) if k.role == leaf.role), key=lambda i: self.keys[i].row)
-        return self._of(leaf, index)
+        roles = SAMPLED if leaf.role == "sampled" else (leaf.role,)
+        return self._of(leaf, sorted((i for i, k in enumerate(self.keys) if k.role in roles), key=self._place))
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return what a response is sorted by: its row, then its place among the row's."""
+        key = self.keys[index]
+        return key.row, _PLACES.get(key.role, 0)
 
     def _ranked(self, leaf: Leaf) -> Part:
         """Return a leaf of ranked lists: rows ascend, the responses of each from best to worst."""
         lists: dict[int, list[int]] = {}
-        for i in sorted(range(len(self.keys)), key=lambda i: (self.keys[i].row, _PLACES.get(self.keys[i].role, 0))):
+        for i in sorted(range(len(self.keys)), key=self._place):
             if self.keys[i].role in _PLACES:
                 lists.setdefault(self.keys[i].row, []).append(i)
         counts = torch.tensor([len(found) for found in lists.values()])
@@ -274,20 +281,22 @@ class _Parts:
 
     def _of(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps | Values:
         """Return what a leaf asks for of some responses, given by their places in `keys`."""
+        if leaf.quantity in self.scored:
+            return self._scored(leaf, index)
         if leaf.kind is Values:
             number = self._score if leaf.quantity == "score" else self._drawn
             return Values(self._tensor(np.array([number(self.keys[i]) for i in index])))
-        if leaf.quantity in self.scored:
-            return self._scored(leaf, index)
         length = self.scored["policy"].length[torch.tensor(index, dtype=torch.int64)]
         known = [self._known(leaf.quantity, self.keys[i], int(n)) for i, n in zip(index, length, strict=True)]
         if leaf.kind is TokenLogps:
             return TokenLogps(self._tensor(np.concatenate([*known, np.zeros(0)])), length)
         return Logps(self._tensor(np.array([values.sum(dtype=np.float64) for values in known])), length)
 
-    def _scored(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps:
+    def _scored(self, leaf: Leaf, index: Sequence[int]) -> Logps | TokenLogps | Values:
         tokens = self.scored[leaf.quantity]
         at = torch.tensor(index, dtype=torch.int64, device=tokens.token.device)
+        if leaf.kind is Values:  # at the end of the response
+            return Values(tokens.token[tokens.length.long().cumsum(0)[at] - 1])
         if leaf.kind is Logps:
             return Logps(tokens.sums()[at], tokens.length[at])
         parts = tokens.token.split(tokens.length.long().tolist())
@@ -295,6 +304,8 @@ class _Parts:
 
     def _known(self, quantity: str, key: ResponseKey, n: int) -> NDArray[Any]:
         """Return a quantity of every token of a response that no model is asked for: stored or drawn."""
+        if quantity in self.given.sampled:
+            return cast(NDArray[np.float32], self.given.sampled[quantity][key.role][key.row])
         if quantity == "reference":
             return cast(NDArray[np.float32], self.given.references[key.role][key.row])
         return uniform(n, *self._stream(key))

@@ -1,0 +1,145 @@
+"""Methods that learn from rewards: what the reward said during training, what it was worth, and who judged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from preflab.report.analysis import Analysis
+from preflab.report.sections import Cell, Table
+from preflab.report.svg import COLOURS, INK, MUTED, FigureText, panels, style, to_svg
+from preflab.report.tables import Group, final_cells
+from preflab.report.wording import count, number, signed
+from preflab.stats.intervals import mean_interval
+
+_STAGES = 10
+"""Points of a curve over training."""
+
+
+def online_methods(analysis: Analysis) -> list[str]:
+    """Return the methods of a study that learned from their own answers."""
+    cells, answered = final_cells(analysis.tables), set(analysis.tables.answers["cell"])
+    found = set(cells.loc[cells["cell"].isin(answered), "method"])
+    return [method for method in analysis.methods if method in found]
+
+
+def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
+    """Trained and gold reward against KL during training, one panel per method; None without own answers."""
+    methods = online_methods(analysis)
+    if not methods:
+        return None
+    cells = final_cells(analysis.tables)
+    frame = analysis.tables.answers.merge(cells[["cell", "start", "method", "size"]], on="cell")
+    frame = frame[frame["size"] == analysis.size]
+    both = not np.allclose(frame["reward"], frame["gold"], equal_nan=True) and bool(frame["gold"].notna().any())
+    with style():
+        figure, axes = panels(1, len(methods), width=10.0, height=3.0, sharex=True, sharey=True)
+        for axis, method in zip(axes[0], methods, strict=True):
+            axis.set_title(analysis.title(method))
+            axis.axhline(0, color=MUTED, linewidth=0.8)
+            for _, own in frame[frame["method"] == method].groupby("cell", sort=False):
+                _curves(axis, own, both=both)
+        if both:
+            handles = axes[0, 0].get_lines()
+            axes[0, 0].legend(handles[1:3], ["trained on", "gold"], loc="lower right", fontsize=8, frameon=False)
+        figure.supxlabel("KL to the start point, nats per answer", fontsize=8.5, color=MUTED)
+        figure.supylabel("reward, deviations from the first answers", fontsize=8.5, color=MUTED)
+        svg = to_svg(figure, "overoptimisation", "Reward of own answers against KL during training, by method.")
+    gold = (
+        "dashed: the gold reward, which nobody trained on. Where the dashed line turns down while the solid one rises, "
+        "the reward is over-optimised."
+        if both
+        else "the reward is the gold one, so there is nothing to over-optimise."
+    )
+    caption = (
+        f"{analysis.size:,} prompts; one line per run, in {_STAGES} equal parts of its training. Solid: the reward "
+        f"that was trained on; {gold} Both in standard deviations of the first part's answers."
+    )
+    return FigureText(svg, caption)
+
+
+def _curves(axis: Any, own: pd.DataFrame, *, both: bool) -> None:
+    part = own["round"] * _STAGES // (own["round"].max() + 1)
+    kl = own.groupby(part)["kl_k1"].mean()
+    for name, colour, dash in (("reward", COLOURS[0], "-"), ("gold", COLOURS[1], (0, (4, 2))))[: 2 if both else 1]:
+        first = own.loc[part == 0, name]
+        change = (own.groupby(part)[name].mean() - first.mean()) / (first.std() or 1.0)
+        axis.plot(kl, change, color=colour, linestyle=dash, linewidth=1.3, marker="o", markersize=2.2)
+
+
+def gains_table(analysis: Analysis) -> Table | None:
+    """Return what every run of every method gained over its start point on the test prompts, seed by seed."""
+    score = analysis.scores.get("test")
+    if score is None or analysis.metric.name != "reward" or not online_methods(analysis):
+        return None
+    seeds = sorted({seed for group, own in score.seeds.items() if group.method for seed in own})
+    rows = []
+    for group, values in score.values.items():
+        base = score.values.get(Group(group.start, "", 0))
+        if not group.method or group.size != analysis.size or base is None:
+            continue
+        found = {seed: mean_interval(own - base.mean(axis=0), clusters=score.clusters)
+                 for seed, own in zip(score.seeds[group], values, strict=True)}  # fmt: skip
+        better = sum(interval.low > 0 for interval in found.values())
+        cells = [
+            Cell(signed(i.estimate), f"± {number(i.half_width)}") if (i := found.get(seed)) else Cell("")
+            for seed in seeds
+        ]
+        rows.append([Cell(f"{analysis.title(group.method)} from {group.start}", kind="text"), *cells,
+                     Cell(f"{better} of {len(found)}")])  # fmt: skip
+    head = [("Method and start point", ""), *((f"seed {seed}", "gain, 95 % over prompts") for seed in seeds),
+            ("Beyond its interval", "runs")]  # fmt: skip
+    caption = f"Gold reward gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
+    return Table(caption, head, rows) if rows else None
+
+
+def judges_figure(analysis: Analysis) -> FigureText | None:
+    """Accuracy of reward models and of implicit rewards on the same validation pairs during training."""
+    judged = analysis.tables.judges
+    if judged.empty:
+        return None
+    cells = final_cells(analysis.tables)
+    cells = cells[(cells["size"] == analysis.size) & (cells["method"] != "")]
+    own = judged[judged["cell"].isin(cells["cell"])].drop_duplicates(["judge", "step"])
+    implicit = analysis.tables.dynamics.merge(cells[["cell", "method", "start"]], on="cell")
+    implicit = implicit[~implicit["method"].isin(online_methods(analysis)) & (implicit["step"] > 0)]
+    starts = [start for start in analysis.starts if start in set(cells["start"])]
+    own = own.merge(cells[["cell", "start"]], on="cell")
+    with style():
+        figure, axes = panels(1, len(starts), width=10.0, height=3.2, sharey=True)
+        for axis, start in zip(axes[0], starts, strict=True):
+            axis.set_title(f"from {start}")
+            axis.axhline(50, color=MUTED, linewidth=0.8)
+            _accuracies(axis, "reward model", own[(own["start"] == start) & (own["step"] > 0)], INK)
+            for k, method in enumerate(analysis.methods):
+                found = implicit[(implicit["method"] == method) & (implicit["start"] == start)]
+                if len(found):
+                    _accuracies(axis, analysis.title(method), found, COLOURS[k % len(COLOURS)])
+            axis.legend(fontsize=7.5, frameon=False)
+        figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
+        axes[0, 0].set_ylabel("validation pairs in the right order, %")
+        svg = to_svg(figure, "judges", "Accuracy of the reward model and of implicit rewards during training.")
+    caption = (
+        "The reward model against the implicit rewards of the methods (their log-ratio to the start point) on the same "
+        "pairs and validation pairs. Lines: means over seeds; bands: their range."
+    )
+    return FigureText(svg, caption)
+
+
+def _accuracies(axis: Any, name: str, frame: pd.DataFrame, colour: str) -> None:
+    grouped = frame.groupby("pairs_seen")["accuracy"]
+    x = np.array(sorted(grouped.groups), dtype=float)
+    low, high, mean = (
+        np.asarray(values, dtype=float) * 100 for values in (grouped.min(), grouped.max(), grouped.mean())
+    )
+    axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.plot(x, mean, color=colour, label=name, linewidth=2.0 if colour == INK else 1.2)
+
+
+def context(analysis: Analysis) -> dict[str, Any] | None:
+    """Return what the section shows; None where no method learned from rewards."""
+    if not online_methods(analysis):
+        return None
+    parts: Sequence[FigureText | None] = (overoptimisation_figure(analysis), judges_figure(analysis))
+    return {"figures": [part for part in parts if part is not None], "gains": gains_table(analysis)}
