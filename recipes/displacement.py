@@ -81,10 +81,18 @@ def main() -> None:
             model.load_state_dict(tuned)
             run = displaced(model, tokenizer, prompts[row], row, pair, asked.steps, asked.learning_rate, asked.beta)
             runs.append(run)
-            print(f"{' v '.join(pair):12} row {row:4}: chosen {run.chosen[0]:.3f} -> {run.chosen[1]:.3f} "
-                  f"(lowest {run.chosen[2]:.3f}), rejected {run.rejected[0]:.4f} -> {run.rejected[1]:.4f}, "
-                  f"loss {run.loss[1]:.3f}{'' if run.falls else ' not steadily falling'}; gained {run.gained}", flush=True)  # fmt: skip
+            print(said(run), flush=True)
             asked.out.write_text(json.dumps([asdict(r) for r in runs], indent=1), encoding="utf-8")
+
+
+def said(run: Run) -> str:
+    """Return a run in one line."""
+    (before, after, lowest), (was, became) = run.chosen, run.rejected
+    steadily = "" if run.falls else " not steadily falling"
+    return (
+        f"{' v '.join(run.pair):12} row {run.row:4}: chosen {before:.3f} -> {after:.3f} (lowest {lowest:.3f}), rejected "
+        f"{was:.4f} -> {became:.4f}, loss {run.loss[1]:.3f}{steadily}; gained {run.gained}"
+    )
 
 
 def tune(model: PreTrainedModel, prompts: Sequence[np.ndarray], token: int, rate: float) -> None:
