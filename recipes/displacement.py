@@ -88,10 +88,10 @@ def main() -> None:
 def said(run: Run) -> str:
     """Return a run in one line."""
     (before, after, lowest), (was, became) = run.chosen, run.rejected
-    steadily = "" if run.falls else " not steadily falling"
+    steadily = "" if run.falls else ", not steadily"
     return (
-        f"{' v '.join(run.pair):12} row {run.row:4}: chosen {before:.3f} -> {after:.3f} (lowest {lowest:.3f}), rejected "
-        f"{was:.4f} -> {became:.4f}, loss {run.loss[1]:.3f}{steadily}; gained {run.gained}"
+        f"{' v '.join(run.pair):12} row {run.row:4}: chosen {before:.3f} -> {after:.3f} (lowest {lowest:.3f}), "
+        f"rejected {was:.4f} -> {became:.4f}, loss {run.loss[1]:.3f}{steadily}; gained {run.gained}"
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.tiny import VOCABULARY, random_rows, tiny_model, train_settings
 
 from preflab.data.examples import SAMPLED
-from preflab.evals.reward_models import RewardModel, read_at_end
+from preflab.evals.value_heads import RewardModel, read_at_end
 from preflab.methods import BRADLEY_TERRY, DPO, GRPO, PPO, RLOO, find
 from preflab.methods.needs import needs_values, passes_of
 from preflab.models.policies import LoraSettings, LoraStack, WholeModel, WithValues

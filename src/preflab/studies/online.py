@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from preflab.data.examples import TokenRow
 from preflab.evals.responses import Question, rewards_of
-from preflab.evals.reward_models import RewardModel, load_head
+from preflab.evals.value_heads import RewardModel, load_head
 from preflab.models.adapters import load_adapter, merge
 from preflab.sampling.generate import GenerationSettings, Response, generate
 from preflab.studies.bench import Bench, start_folder

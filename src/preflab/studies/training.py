@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from preflab.core.errors import DataError, PreflabError, RunError
 from preflab.data.examples import TokenRow
 from preflab.data.mismatched import add_mismatched
-from preflab.evals.reward_models import read_at_end
+from preflab.evals.value_heads import read_at_end
 from preflab.methods import BRADLEY_TERRY, SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, needs_values, stored_roles
 from preflab.models.adapters import load_adapter, merge
