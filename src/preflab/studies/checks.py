@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from preflab.core.errors import ConfigError
+from preflab.core.errors import ConfigError, DataError
+from preflab.evals.rewards import Reward
 from preflab.methods import compares_pairs
 from preflab.methods.needs import reads_pair_scores, roles_of
+from preflab.store.artefacts import Artefact
 from preflab.studies.cells import MethodGrid
 from preflab.studies.config import StudyConfig
+from preflab.studies.prepare import has_split, read_split
 
 
 def check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig) -> None:
@@ -51,3 +54,19 @@ def check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> Non
                 f"methods.{name}: needs columns score_chosen and score_rejected, with the higher score on the chosen "
                 f"response; {n - given['score']} of {n} training rows have not. Take those rows out of the file."
             )
+
+
+def check_reward(reward: Reward | None, data: Artefact) -> None:
+    """Try the reward on the first row of every held-out split: rather now than after the training.
+
+    Raises:
+        DataError: it cannot score that row, such as one without what it needs in `meta`.
+    """
+    for name in ("validation", "test", "ood") if reward is not None else ():
+        if has_split(data, name):
+            example = read_split(data, name, 1).examples[0]
+            try:
+                assert reward is not None
+                reward(example.prompt, example.chosen or example.rejected or "", example.meta)
+            except DataError as error:
+                raise DataError(f"evaluate.reward: on row {example.row} of data.{name}: {error}") from error
