@@ -116,12 +116,15 @@ class Rows:
     Args:
         rows: first distinct prompts to use; default: all.
         split: split of a Hub data set, or of a folder whose files are named after splits.
+        template: how prompts become text: conversations by the chat template and texts as they are (auto), everything
+            by the chat template (chat), or as data.template of a study has it; use the same one there.
         columns: the file's own column names, such as prompt=question,completion=answer.
         exclude: row problems to leave out, as `preflab data check` names them.
     """
 
     rows: int | None = None
     split: str = "train"
+    template: Literal["auto", "chat", "plain", "none"] = "auto"
     columns: str = ""
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
 
@@ -183,6 +186,7 @@ def pairs(
             batch_size=sampling.batch_size,
             seed=sampling.seed,
             engine=sampling.engine,
+            template=rows.template,
         ),
         search=tree,
         rows=rows.rows,

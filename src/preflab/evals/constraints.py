@@ -126,7 +126,7 @@ CONSTRAINTS: Final = (
                lambda a: f"Put at least {a['n']} part{'s' if a['n'] > 1 else ''} of the answer between *asterisks*.",
                lambda text, a: len(re.findall(r"\*[^\s*][^*\n]*\*", text)) >= a["n"]),
     Constraint("placeholders", "placeholders", _count(1, 2),
-               lambda a: f"Use at least {a['n']} placeholder{'s' if a['n'] > 1 else ''} in square brackets like [name].",
+               lambda a: f"Use at least {a['n']} placeholder{'s'[: a['n'] - 1]} in square brackets like [name].",
                lambda text, a: len(re.findall(r"\[[^\[\]\n]*\w[^\[\]\n]*\]", text)) >= a["n"]),
     Constraint("digits", "digits", _nothing, lambda a: "Mention at least one number written in digits.",
                lambda text, a: bool(re.search(r"\d", text))),

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import Example, Prompt
+from preflab.data.render import Template
 from preflab.data.tokens import TokenSettings, tokenize
 from preflab.models.load import context_length, load_tokenizer, weights_digest
 
@@ -21,15 +22,23 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """A loaded reward model."""
+    """A loaded reward model.
+
+    Args:
+        model: a sequence classifier with one output.
+        tokenizer: its own.
+        max_tokens: of prompt and response together; longer responses are cut.
+        template: how both become text, with the model's own chat template.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
+    template: Template = "auto"
 
     @torch.no_grad()
     def scores(self, asked: Sequence[tuple[Prompt, str]], *, batch_size: int) -> list[float]:
-        """Return the score of each response behind its prompt, as the model's own chat template renders both.
+        """Return the score of each response behind its prompt.
 
         Args:
             asked: prompt and response.
@@ -38,7 +47,7 @@ class RewardModel:
         Raises:
             DataError: a prompt that leaves no room in the context, or a score that is not finite.
         """
-        settings = TokenSettings("auto", self.max_tokens, self.max_tokens)
+        settings = TokenSettings(self.template, self.max_tokens, self.max_tokens)
         examples = [Example(i + 1, prompt, response, None) for i, (prompt, response) in enumerate(asked)]
         rows = [
             np.concatenate([r.prompt, r.responses["chosen"]]) for r in tokenize(examples, self.tokenizer, settings).rows
@@ -66,7 +75,7 @@ class RewardModel:
         return out.logits[:, 0].float().cpu().numpy()
 
 
-def load_reward_model(folder: Path, *, device: str) -> RewardModel:
+def load_reward_model(folder: Path, *, device: str, template: Template = "auto") -> RewardModel:
     """Load a reward model in float32: safetensors only, no code of its own.
 
     Raises:
@@ -77,7 +86,7 @@ def load_reward_model(folder: Path, *, device: str) -> RewardModel:
     model.config.use_cache = False
     model.to(torch.device(device))
     tokenizer = load_tokenizer(folder)
-    return RewardModel(model.eval(), tokenizer, int(min(context_length(folder), _LONGEST)))
+    return RewardModel(model.eval(), tokenizer, int(min(context_length(folder), _LONGEST)), template)
 
 
 def check_reward_model(folder: Path) -> str:

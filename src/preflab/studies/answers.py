@@ -18,6 +18,7 @@ from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError, DataError
 from preflab.core.ids import canonical_json, digest_of
 from preflab.data.examples import Example, TokenRow
+from preflab.data.render import Template
 from preflab.data.tokens import TokenSettings, prompt_ids, response_text
 from preflab.evals.probes import similarities
 from preflab.evals.reward_models import check_reward_model, load_reward_model
@@ -72,6 +73,7 @@ class Settings:
         batch_size: prompts decoded together, and committed together.
         seed: of the random streams.
         engine: who samples.
+        template: how prompts become text, as `data.template` of a study.
     """
 
     samples: int
@@ -79,6 +81,7 @@ class Settings:
     batch_size: int
     seed: int
     engine: Engine
+    template: Template
 
 
 def store() -> Store:
@@ -134,7 +137,7 @@ class Answerer:
                 f"{self.name}: its context has {context} positions, which leaves no room for a prompt; lower "
                 f"--max-new-tokens ({self.settings.max_new_tokens})."
             )
-        return TokenSettings("auto", context, room)
+        return TokenSettings(self.settings.template, context, room)
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
@@ -201,11 +204,13 @@ class Scorer:
         name: as the user gave it.
         source: of the rows, for errors.
         batch_size: rows of a forward of a reward model.
+        template: how it sees prompts.
     """
 
     name: str
     source: str
     batch_size: int
+    template: Template
     _folder: Path | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -242,7 +247,7 @@ class Scorer:
     @functools.cached_property
     def _model(self) -> Any:
         assert self._folder is not None
-        return load_reward_model(self._folder, device=device())
+        return load_reward_model(self._folder, device=device(), template=self.template)
 
 
 def _reward_model(name: str) -> Path | None:
@@ -349,7 +354,7 @@ def _to_score(candidate: Candidate) -> bool:
 
 def _scores(asked: Sequence[tuple[Example, str]], scorer: Scorer) -> list[Scores]:
     inputs = {"reward": scorer.digest, "rows": _rows_id([e for e, _ in asked]), "texts": digest_of(t for _, t in asked)}
-    spec = StageSpec("scored", _VERSION, {}, inputs, numeric())
+    spec = StageSpec("scored", _VERSION, {"template": scorer.template}, inputs, numeric())
     if store().find(spec) is None:
         _commit(spec, [{"scores": json.dumps(scores)} for scores in scorer.scores(asked)])
     return [json.loads(record["scores"]) for record in _records(store().get(spec))]

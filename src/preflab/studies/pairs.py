@@ -23,7 +23,18 @@ from preflab.data.tokens import tokenize
 from preflab.models.load import quiet
 from preflab.sampling.search import SearchSettings
 from preflab.store.artefacts import write_json, write_text
-from preflab.studies.answers import Answerer, Candidate, Say, Scorer, Settings, ches_scores, sampled, scored, searched
+from preflab.studies.answers import (
+    Answerer,
+    Candidate,
+    Say,
+    Scorer,
+    Settings,
+    ches_scores,
+    sampled,
+    scored,
+    searched,
+    store,
+)
 from preflab.studies.config import SourceConfig
 from preflab.studies.names import data_source
 
@@ -127,10 +138,11 @@ def make_pairs(request: Request, out: Path, *, command: str, say: Say) -> dict[s
     """
     began = time.monotonic()
     quiet()
+    store().sweep()
     answerers = {"model": Answerer.named(request.model, request.settings)}
     if request.other is not None:
         answerers["other"] = Answerer.named(request.other, request.settings)
-    scorer = Scorer(request.reward, request.prompts, request.settings.batch_size)
+    scorer = Scorer(request.reward, request.prompts, request.settings.batch_size, request.settings.template)
     prompts = _read(request, list(answerers.values()))
     identity = _identity(request, answerers, scorer, prompts)
     if (there := _there(out, identity)) is not None:
