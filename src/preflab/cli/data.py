@@ -1,4 +1,4 @@
-"""`preflab data`: look at data before a study trusts them."""
+"""`preflab data`: look at data before a study trusts them, and make preference data."""
 
 import json
 import sys
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from preflab.cli.pairs import constraints, pairs
+
 if TYPE_CHECKING:
     from preflab.data.examples import Kind
     from preflab.data.problems import Problem
     from preflab.data.read import Dataset
 
-app = App(name="data", help="Look at preference data and check it.")
+app = App(name="data", help="Check preference data, and make them.")
+app.command(pairs)
+app.command(constraints)
 
 
 @app.command
@@ -26,7 +30,7 @@ def check(
     tokenizer: str | None = None,
     max_tokens: int = 512,
     columns: str = "",
-    kind: Literal["paired", "unpaired", "sft"] | None = None,
+    kind: Literal["paired", "unpaired", "sft", "prompts"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Report what a data file holds and everything that is wrong with it, with file and row.
@@ -53,7 +57,7 @@ def check(
     from preflab.data.check import check as check_rows
 
     dataset, others = _read(
-        file, against, split=split, subset=subset, revision=revision, columns=_mapping(columns), kind=kind
+        file, against, split=split, subset=subset, revision=revision, columns=mapping(columns), kind=kind
     )
     model, settings = _tokenizer(tokenizer, max_tokens)
     print(f"checking {len(dataset.examples)} rows", file=sys.stderr)
@@ -83,7 +87,8 @@ def _read(
     return dataset, others | {name: scan(name, split=split, columns=columns, kind=kind) for name in against}
 
 
-def _mapping(columns: str) -> dict[str, str]:
+def mapping(columns: str) -> dict[str, str]:
+    """Return our name of a column to the file's, from a text such as prompt=question,chosen=good."""
     from preflab.core.errors import ConfigError
 
     pairs = [item.split("=", 1) for item in columns.split(",") if item.strip()]

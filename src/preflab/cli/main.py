@@ -41,7 +41,7 @@ COMMANDS = (
     Command("demo", "preflab.cli.study:demo", "Run a whole study offline in minutes.", _STUDY),
     Command("train", "preflab.cli.study:train", "Train one model with one method.", _STUDY),
     Command("diagnose", "preflab.cli.diagnose:diagnose", "Say what training did to a model.", _TOOLS),
-    Command("data", "preflab.cli.data:app", "Look at preference data and check it.", _TOOLS),
+    Command("data", "preflab.cli.data:app", "Check preference data, and make them.", _TOOLS),
     Command("methods", "preflab.cli.methods:app", "List, explain and cite the methods.", _TOOLS),
     Command("pocket", "preflab.cli.pocket:app", "Make the built-in world again from nothing.", _TOOLS),
     Command("doctor", "preflab.cli.doctor:doctor", "Check this machine: versions, processor, disk, hub.", _TOOLS),

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["paired", "unpaired", "sft"]
+Kind = Literal["paired", "unpaired", "sft", "prompts"]
+"""What rows are; `prompts` are questions that are still to be answered, or any rows read for their prompts."""
 
 
 RANKED: Final = ("chosen", *(f"rank_{k}" for k in range(2, 32)), "rejected")

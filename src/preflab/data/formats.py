@@ -68,6 +68,7 @@ OPTIONAL: Final[dict[Kind, tuple[str, ...]]] = {
     "paired": ("gold", "score_chosen", "score_rejected", "family", "meta"),
     "unpaired": ("family", "meta"),
     "sft": ("family", "meta"),
+    "prompts": ("family", "meta"),
 }
 """Columns that are read where they are there, by what the rows become."""
 
@@ -75,6 +76,9 @@ CHOSEN_ONLY: Final = tuple(
     Format(f.name, "sft", f.required, f"{f.title}; the chosen response as the demonstration") for f in FORMATS[:2]
 )
 """Pairs read as demonstrations: only when SFT data are asked for and nothing else fits."""
+
+PROMPTS_ONLY: Final = Format("prompts", "prompts", (("prompt",),), "prompts without responses")
+"""Only when prompts are asked for and nothing else fits: elsewhere a missing response is a mistake."""
 
 _NOT_SPOKEN: Final = ("label", "responses", "scores", "score_chosen", "score_rejected", "family", "meta")
 """Columns whose values are no single text or conversation."""
@@ -108,7 +112,12 @@ class Match:
         else:
             how = ", ".join(self._column(field) for field in self.columns if field in self.shapes)
         ignored = f" Columns not read: {', '.join(self.ignored)}." if self.ignored else ""
-        titles = {"paired": "preference pairs", "unpaired": "unpaired responses with labels", "sft": "demonstrations"}
+        titles = {
+            "paired": "preference pairs",
+            "unpaired": "unpaired responses with labels",
+            "sft": "demonstrations",
+            "prompts": "prompts",
+        }
         return f"{titles[self.format.kind]} ({self.format.title}): {how}.{ignored}"
 
     def _column(self, field: str) -> str:
@@ -155,7 +164,8 @@ def recognise(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], kin
     names = {field: columns.get(field, field) for field in FIELDS}
     hidden = {column for field, column in names.items() if field not in columns and column in columns.values()}
     available = [field for field, column in names.items() if column in present and column not in hidden]
-    candidates = [f for f in FORMATS if kind in (None, f.kind)] + (list(CHOSEN_ONLY) if kind == "sft" else [])
+    candidates = [f for f in FORMATS if kind in (None, "prompts", f.kind)]
+    candidates += {"sft": [*CHOSEN_ONLY], "prompts": [PROMPTS_ONLY]}.get(kind or "", [])
     for fmt in candidates:
         used = [next((name for name in group if name in available), None) for group in fmt.required]
         if all(used):

@@ -74,7 +74,8 @@ def read(
         subset: configuration of a Hub data set, or a folder inside it.
         revision: commit, tag or branch of a Hub data set.
         columns: our name of a field to the file's name of its column, where they differ.
-        kind: what the rows must become; None takes what the columns say. `"sft"` on pairs takes the chosen responses.
+        kind: what the rows must become; None takes what the columns say. `"sft"` on pairs takes the chosen responses;
+            `"prompts"` takes any rows as they are, and those that are nothing but prompts.
 
     Raises:
         DataError: structural problems, all of them together.

@@ -171,6 +171,10 @@ def _completions(field: Mapping[str, Any], _: Match) -> _Row:
     return _join(_prompt(field), completion, "completion"), completion.text, None
 
 
+def _prompts(field: Mapping[str, Any], _: Match) -> _Row:
+    return _prompt(field), None, None
+
+
 def _text(field: Mapping[str, Any], _: Match) -> _Row:
     return "", field["text"] or "", None
 
@@ -184,6 +188,7 @@ _PARSERS: Final = {
     "messages": _messages,
     "completions": _completions,
     "text": _text,
+    "prompts": _prompts,
 }
 
 

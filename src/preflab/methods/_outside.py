@@ -1,19 +1,16 @@
 """Methods from a user's own file, and the checks every method must pass."""
 
 import dataclasses
-import hashlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from preflab.core.domains import Hyper, Hyperparameters
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import file_digest
+from preflab.core.modules import load_module
 from preflab.methods._leaves import leaves
 from preflab.methods._trial import trial
 from preflab.methods._types import Method
@@ -28,13 +25,7 @@ def method_from_file(spec: str) -> Method:
     Raises:
         ConfigError: as in `preflab.methods.load`.
     """
-    path_text, _, name = spec.rpartition(":")
-    if not path_text.endswith(".py") or not name.isidentifier():
-        raise ConfigError(f"method {spec!r}: must be path/to/file.py:NAME, with the name of a Method in that file.")
-    path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"method {spec!r}: there is no file {path} (looked from {Path.cwd()}).")
-    module = _execute(path)
+    module, name, path = load_module(spec, what="method")
     method = vars(module).get(name)
     if method is None:
         defined = [key for key, value in vars(module).items() if isinstance(value, Method)]
@@ -84,22 +75,6 @@ def validate(method: Method) -> None:
 def code_digest(method: Method) -> str:
     """Return the SHA-256 of the file that defines a method's loss, for the id of anything trained with it."""
     return file_digest(Path(inspect.getfile(method.loss)))
-
-
-def _execute(path: Path) -> ModuleType:
-    module_name = "preflab_method_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    found = importlib.util.spec_from_file_location(module_name, path)
-    if found is None or found.loader is None:
-        raise ConfigError(f"{path}: cannot be imported as Python.")
-    module = importlib.util.module_from_spec(found)
-    # Dataclasses and pickle look their module up by name.
-    sys.modules[module_name] = module
-    try:
-        found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        raise ConfigError(f"{path}: importing it failed with {type(error).__name__}: {error}") from error
-    return module
 
 
 def _check_hyperparameters(where: str, kind: type[Hyperparameters]) -> None:

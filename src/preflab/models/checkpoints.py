@@ -72,6 +72,24 @@ def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]
     return [_checked(name if names.count(name) == 1 else str(folder), folder, start) for name, folder in found]
 
 
+def lone_checkpoint(source: str) -> Checkpoint:
+    """Return the model that a folder or Hub id holds; of an adapter the base that it records.
+
+    Raises:
+        ConfigError: neither a model nor an adapter, pickled weights, or an adapter whose base is not to be had.
+    """
+    folder = Path(source).expanduser()
+    if not (folder / _ADAPTER).exists():
+        found = resolve(source)
+        return Checkpoint(source, found, found)
+    recorded = json.loads((folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not recorded:
+        raise ConfigError(
+            f"{source}: this adapter does not say which model it belongs to; fold it into its base first."
+        )
+    return _checked(source, folder.resolve(), resolve(str(recorded)))
+
+
 def _folders(source: str) -> list[tuple[str, Path]]:
     """Return name and folder of what a source stands for; the final model of a run comes behind its checkpoints."""
     folder = Path(source).expanduser()

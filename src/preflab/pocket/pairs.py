@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from preflab.core.errors import ConfigError
+from preflab.data.pairs import Answer, Pair, best_worst
 from preflab.pocket.corpus import answer
 from preflab.pocket.language import words_of
 from preflab.pocket.rewards import gold_reward
@@ -78,28 +79,29 @@ def make_pairs(
 
 
 def _pair(item: Candidates, *, by_length: bool, swapped: bool, min_gap: float) -> dict[str, Any] | None:
-    scored = [(gold_reward((), text, item.task.meta)["reward"], text) for text in dict.fromkeys(item.responses)]
-    scored = [(reward, text) for reward, text in scored if text.strip()]
-    if by_length:
-        order = sorted(scored, key=lambda pair: (len(words_of(pair[1])), pair[1]))
-        enough = len(order) > 1 and len(words_of(order[0][1])) < len(words_of(order[-1][1]))
-    else:
-        order = sorted(scored, key=lambda pair: (pair[0], -len(pair[1]), pair[1]))
-        enough = len(order) > 1 and order[-1][0] - order[0][0] >= max(min_gap, 1e-9)
-    if not enough:
+    texts = [text for text in dict.fromkeys(item.responses) if text.strip()]
+    answers = [Answer(text, gold_reward((), text, item.task.meta)["reward"], item.source) for text in texts]
+    pair = _longest_shortest(answers) if by_length else best_worst(answers, answers, lambda a: (-len(a.text), a.text))
+    if pair is None or not (by_length or pair.gap >= max(min_gap, 1e-9)):
         return None
-    worse, better = (order[-1], order[0]) if swapped else (order[0], order[-1])
-    pair = {
+    better, worse = pair[::-1] if swapped else pair
+    about = {
         "source": item.source,
-        "chosen_reward": round(better[0], 4),
-        "rejected_reward": round(worse[0], 4),
+        "chosen_reward": round(better.score, 4),
+        "rejected_reward": round(worse.score, 4),
         "swapped": swapped,
         "by_length": by_length,
     }
     return {
         "prompt": [{"role": "user", "content": item.task.prompt}],
-        "chosen": better[1],
-        "rejected": worse[1],
+        "chosen": better.text,
+        "rejected": worse.text,
         "family": item.task.family,
-        "meta": {**item.task.meta, "pair": pair},
+        "meta": {**item.task.meta, "pair": about},
     }
+
+
+def _longest_shortest(answers: Sequence[Answer]) -> Pair | None:
+    order = sorted(answers, key=lambda answer: (len(words_of(answer.text)), answer.text))
+    differ = len(order) > 1 and len(words_of(order[0].text)) < len(words_of(order[-1].text))
+    return Pair(order[-1], order[0]) if differ else None

@@ -127,7 +127,7 @@ def _decode(
             pad_token_id=pad_id,
             logits_processor=processors,
         )
-    return [_cut(row, end_ids) for row in output[:, longest:].cpu().numpy()]
+    return [cut(row, end_ids) for row in output[:, longest:].cpu().numpy()]
 
 
 @contextlib.contextmanager
@@ -141,7 +141,7 @@ def _plain_defaults(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _cut(tokens: NDArray[np.int64], end_ids: Sequence[int]) -> Response:
+def cut(tokens: NDArray[np.int64], end_ids: Sequence[int]) -> Response:
     """Return the response up to and with its first end token."""
     ends = np.flatnonzero(np.isin(tokens, end_ids))
     if len(ends):

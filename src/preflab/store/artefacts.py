@@ -217,8 +217,12 @@ def verify(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically: temporary sibling, fsync, rename. NaN is refused, because JSON has none."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, as `write_json` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)

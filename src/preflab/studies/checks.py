@@ -1,13 +1,16 @@
 """What must hold between a study's data and its methods, checked before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preflab.core.errors import ConfigError
+from preflab.core.errors import ConfigError, DataError
+from preflab.evals.rewards import Reward
 from preflab.methods import compares_pairs
 from preflab.methods.needs import reads_pair_scores, roles_of
+from preflab.store.artefacts import Artefact
 from preflab.studies.cells import MethodGrid
 from preflab.studies.config import StudyConfig
+from preflab.studies.prepare import has_split, read_split
 
 
 def check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig) -> None:
@@ -58,3 +61,26 @@ def check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> Non
                 f"methods.{name}: needs columns score_chosen and score_rejected, with the higher score on the chosen "
                 f"response; {n - given['score']} of {n} training rows have not. Take those rows out of the file."
             )
+
+
+def check_reward(reward: Reward | None, data: Artefact, *, where: str, splits: Sequence[str]) -> None:
+    """Try a reward on the first row of every split that it will score: rather now than after the training.
+
+    Args:
+        reward: the reward; None is never wrong.
+        data: the data artefact.
+        where: the key of the study that names it.
+        splits: those that it will score; a study need not have them all.
+
+    Raises:
+        DataError: it cannot score that row, such as one without what it needs in `meta`.
+    """
+    if reward is None:
+        return
+    for name in splits:
+        if has_split(data, name):
+            example = read_split(data, name, 1).examples[0]
+            try:
+                reward(example.prompt, example.chosen or example.rejected or "", example.meta)
+            except DataError as error:
+                raise DataError(f"{where}: on row {example.row} of data.{name}: {error}") from error

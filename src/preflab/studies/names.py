@@ -1,14 +1,18 @@
 """Names in a study file that stand for something in the package: `pocket:base`, `pocket:pairs`, the reward `pocket`."""
 
+import importlib.metadata
+from functools import partial
 from pathlib import Path
 
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import canonical_json, digest_of, file_digest
-from preflab.evals.rewards import Reward
+from preflab.evals import constraints, mathematics
+from preflab.evals.rewards import Reward, reward_from_file, scores_of
 from preflab.studies.config import SourceConfig
 
 _POCKET = "pocket:"
-_REWARDS = ["pocket"]
+REWARDS = ("pocket", "constraints", "math", "last-number")
+"""Rewards of the package; `path/to/file.py:NAME` is a user's own."""
 
 
 def model_source(name: str) -> str:
@@ -29,30 +33,55 @@ def data_source(source: SourceConfig) -> SourceConfig:
     return source.model_copy(update={"path": str(data_path(source.path.removeprefix(_POCKET)))})
 
 
-def reward(name: str | None, key: str = "evaluate.reward") -> Reward | None:
-    """Return the reward function of that name; `key` is where the study says it.
+def reward(name: str | None, *, where: str = "evaluate.reward") -> Reward | None:
+    """Return the reward function of that name, or the one that `path/to/file.py:NAME` names.
+
+    Whatever it does wrong comes as a `DataError` that names it.
 
     Raises:
         ConfigError: there is none.
     """
     if name is None:
         return None
-    if name not in _REWARDS:
-        raise ConfigError(f"{key}: unknown reward {name!r}. {nearest(name, _REWARDS)}")
-    from preflab.pocket.rewards import gold_reward
-
-    return gold_reward
+    if name.endswith(".py"):
+        raise ConfigError(f"{where}: which function of the file? Write {name}:NAME.")
+    return partial(scores_of, reward_from_file(name) if ".py:" in name else _built_in(name, where), name)
 
 
 def reward_digest(name: str | None) -> str:
-    """Return the SHA-256 of the code of a reward, so that a changed rule never keeps old rewards; empty for none."""
+    """Return the SHA-256 of the code of a reward, so that a changed rule never keeps old rewards; empty for none.
+
+    Of a user's reward it is that of the file alone, not of what the file imports.
+    """
     if name is None:
         return ""
-    import preflab.pocket
+    if ".py:" in name:
+        return file_digest(Path(name.rpartition(":")[0]).expanduser())
+    if name == "pocket":
+        import preflab.pocket
 
-    folder = Path(preflab.pocket.__path__[0])
-    code = [p for p in sorted(folder.rglob("*.py")) if p.name != "toy.py"]  # the toy model has no rewards
-    return digest_of(f"{p.relative_to(folder)} {file_digest(p)}" for p in code)
+        folder = Path(preflab.pocket.__path__[0])
+        code = [p for p in sorted(folder.rglob("*.py")) if p.name != "toy.py"]  # the toy model has no rewards
+        return digest_of(f"{p.relative_to(folder)} {file_digest(p)}" for p in code)
+    if name == "constraints":
+        return file_digest(Path(constraints.__file__))
+    library = importlib.metadata.version("math-verify") if name == "math" else ""
+    return digest_of([file_digest(Path(mathematics.__file__)), library])
+
+
+def _built_in(name: str, where: str) -> Reward:
+    if name == "constraints":
+        return constraints.constraint_reward
+    if name == "last-number":
+        return mathematics.last_number_reward
+    if name == "math":
+        mathematics.check_library()
+        return mathematics.math_reward
+    if name == "pocket":
+        from preflab.pocket.rewards import gold_reward
+
+        return gold_reward
+    raise ConfigError(f"{where}: unknown reward {name!r}. {nearest(name, [*REWARDS, 'path/to/file.py:NAME'])}")
 
 
 def source_digest(source: SourceConfig) -> str:

@@ -16,7 +16,7 @@ from preflab.models.load import context_length, end_token_ids, load_tokenizer, q
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import Bench
 from preflab.studies.cells import Cell, expand, resolve_methods, resolve_sizes
-from preflab.studies.checks import check_given, check_kind
+from preflab.studies.checks import check_given, check_kind, check_reward
 from preflab.studies.config import StudyConfig
 from preflab.studies.layout import Layout
 from preflab.studies.names import model_source, reward, reward_digest
@@ -97,10 +97,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     quiet()
     resolved = resolve_methods(config)
     grids = {grid.method.name: grid for grid in resolved}
-    reward(config.evaluate.reward)
+    gold = reward(config.evaluate.reward)
     online = any(grid.method.is_online for grid in grids.values())
-    if online and config.online_reward != "model":
-        reward(config.online_reward, "online.reward")
+    judge = reward(config.online_reward, where="online.reward") if online and config.online_reward != "model" else None
     models = _models(config)
     tokenizer_folder, tokenizer = _tokenizer(config, models)
     store = Store(folder / "artefacts")
@@ -108,6 +107,8 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     data = prepare(config, tokenizer, store, mismatched=mismatched)
     check_kind(str(data.info["kind"]), grids, config)
     check_given(data.info, grids)
+    check_reward(gold, data, where="evaluate.reward", splits=("validation", "test", "ood"))
+    check_reward(judge, data, where="online.reward", splits=("train",))
     bench = Bench(
         store=store,
         data=StageSpec(**data.spec),
