@@ -8,7 +8,6 @@ those for which all four give a pair. Killed, it goes on by the same command.
 """
 
 import argparse
-import gzip
 import json
 import subprocess
 import sys
@@ -168,7 +167,7 @@ def _text(interval: Interval) -> str:
 
 
 def _pocket(name: str) -> Iterator[dict[str, Any]]:
-    with gzip.open(data_path(name), "rt", encoding="utf-8") as lines:
+    with Path(data_path(name)).open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
 
