@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from tests.evals.test_reward_models import save_reward_model
+from transformers import AutoModelForCausalLM
 
 from preflab.cli.main import run
 from preflab.data.check import check
@@ -173,6 +175,21 @@ def test_a_users_reward_and_a_reward_model_score_too(tmp_path):
     judge = save_reward_model(model_path("base"), tmp_path / "judge")
     rows = make("judge.jsonl", reward=str(judge))[1]
     assert rows and all(row["score_chosen"] > row["score_rejected"] for row in rows)
+
+
+def test_an_adapter_answers_with_the_base_that_it_records(tmp_path, capsys):
+    base = AutoModelForCausalLM.from_pretrained(model_path("base"))
+    config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    words = ["--prompts", "prompts.jsonl", "--rows", "4", "--max-new-tokens", "20", "--reward", "pocket"]
+    assert run(["data", "pairs", "adapter", *words, "--out", "a.jsonl", "--min-gap", "5"]) == 3
+    assert "no pair came of it" in capsys.readouterr().err  # answered, and the gap is out of reach
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(
+        json.dumps(settings | {"base_model_name_or_path": "/nowhere"})
+    )
+    assert run(["data", "pairs", "adapter", *words, "--out", "a.jsonl"]) == 2
+    assert "/nowhere: no such folder" in capsys.readouterr().err
 
 
 def test_constraint_prompts_are_answered_and_scored(capsys):

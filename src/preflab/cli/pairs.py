@@ -169,7 +169,8 @@ def pairs(
 
     from preflab.cli.data import mapping
     from preflab.studies.answers import Settings
-    from preflab.studies.pairs import Request, account_text, make_pairs
+    from preflab.studies.pair_accounts import account_text
+    from preflab.studies.pairs import Request, make_pairs
 
     tree = _tree(factors.curation, search, sampling.max_new_tokens)
     request = Request(

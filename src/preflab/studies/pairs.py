@@ -37,6 +37,7 @@ from preflab.studies.answers import (
 )
 from preflab.studies.config import SourceConfig
 from preflab.studies.names import data_source
+from preflab.studies.pair_accounts import Made, describe_answers, describe_pairs, reasons
 
 Origin = Literal["model", "data", "other"]
 _VERSION = 1
@@ -158,12 +159,14 @@ def make_pairs(request: Request, out: Path, *, command: str, say: Say) -> dict[s
         "file": str(out),
         "settings": _settings_json(request),
         "prompts": {"source": request.prompts, "detected": prompts.detected, **prompts.counts},
-        "answers": {origin: _described(origin, candidates) for origin in sorted({request.chosen, request.rejected})},
-        "pairs": _pairs_json(made),
+        "answers": {
+            origin: describe_answers(origin, candidates) for origin in sorted({request.chosen, request.rejected})
+        },
+        "pairs": describe_pairs(made),
         **counts,
     }
     if not made:
-        raise DataError(f"{request.prompts}: no pair came of it.\n" + "\n".join(_reasons(account)))
+        raise DataError(f"{request.prompts}: no pair came of it.\n" + "\n".join(reasons(account)))
     write_text(out, "".join(json.dumps(_row(request, each), ensure_ascii=False) + "\n" for each in made))
     account |= {"sha256": file_digest(out), "seconds": round(time.monotonic() - began, 1)}
     write_json(about(out), account)
@@ -173,51 +176,6 @@ def make_pairs(request: Request, out: Path, *, command: str, say: Say) -> dict[s
 def about(out: Path) -> Path:
     """Return where the account of a file of pairs lies; its name is none that a folder of data is read by."""
     return out.with_name(out.name + ".about")
-
-
-def account_text(account: Mapping[str, Any]) -> str:
-    """Return an account for people."""
-    prompts, pairs, settings = account["prompts"], account["pairs"], account["settings"]
-    lines = [f"{prompts['source']}: {prompts['detected']}"]
-    left = ", ".join(f"{prompts[key]} {words}" for key, words in _PROMPT_WORDS.items() if prompts[key])
-    lines.append(f"{prompts['used']} prompts used" + (f"; left out: {left}" if left else ""))
-    for origin, each in account["answers"].items():
-        means = ", ".join(f"{name} {value:.3f}" for name, value in each["mean"].items())
-        lines.append(
-            f"answers of {origin}: {each['n']}, of them {each['truncated']} cut, {each['blank']} blank, "
-            f"{each['repeated']} repeating another; mean {means or 'unknown'}"
-        )
-    lines.append(
-        f"{settings['curation']['name']}, chosen from {settings['chosen']}, rejected from {settings['rejected']}: "
-        f"{pairs['n']} pairs ({pairs['swapped']} with swapped labels) of {pairs['prompts']} prompts; "
-        f"mean score of chosen {pairs['score_chosen']:.3f}, of rejected {pairs['score_rejected']:.3f}; "
-        f"shared prefix {pairs['shared_prefix']['mean']:.1f} tokens on average "
-        f"({pairs['shared_prefix']['min']} to {pairs['shared_prefix']['max']})"
-    )
-    return "\n".join([*lines, *_reasons(account)])
-
-
-_PROMPT_WORDS: Final = {
-    "repeated": "repeat an earlier prompt",
-    "excluded": "have problems named by --exclude",
-    "beyond_rows": "are beyond --rows",
-}
-
-
-def _reasons(account: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"{n} prompts without a pair: {code} ({REASONS[code]})"
-        for code, n in account["prompts_without_pair"].items()
-        if n
-    ]
-    lines += [f"{n} pairs left out: {code} ({LEFT_OUT[code]})" for code, n in account["pairs_left_out"].items() if n]
-    if account["ties"]:
-        lines.append(f"{account['ties']} times the best or worst answer was drawn among several of the same score")
-    if account["paraphrases_left_out"]:
-        lines.append(
-            f"{account['paraphrases_left_out']} times meta.paraphrase was dropped: its answer is not chosen any more"
-        )
-    return lines
 
 
 def _read(request: Request, answerers: Sequence[Answerer]) -> _Prompts:
@@ -316,26 +274,16 @@ def _candidates(
     return scored(found, examples, scorer, say)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A pair with its labels as written: `pair.chosen` is what the file calls chosen."""
-
-    example: Example
-    pair: Pair
-    swapped: bool
-    ches: float | None = None
-
-
 def _curated(
     request: Request, answerer: Answerer, examples: Sequence[Example], candidates: Sequence[Sequence[Candidate]]
-) -> tuple[list[_Made], dict[str, Any]]:
+) -> tuple[list[Made], dict[str, Any]]:
     without, left_out = Counter({code: 0 for code in REASONS}), Counter({code: 0 for code in LEFT_OUT})
-    made, ties = list[_Made](), 0
+    made, ties = list[Made](), 0
     answers = _answers(examples, candidates, answerer)
     for example, pool in zip(examples, answers, strict=True):
         found, swaps = _of_prompt(request, example, pool)
         made += [
-            _Made(example, Pair(*reversed(pair)) if swap else pair, swap)
+            Made(example, Pair(*reversed(pair)) if swap else pair, swap)
             for pair, swap in zip(found.pairs, swaps, strict=True)
         ]
         without.update([found.reason] if found.reason else [])
@@ -389,7 +337,7 @@ def _answers(
     ]
 
 
-def _without_similar(request: Request, answerer: Answerer, made: list[_Made]) -> tuple[list[_Made], int]:
+def _without_similar(request: Request, answerer: Answerer, made: list[Made]) -> tuple[list[Made], int]:
     """Leave out the pairs with the highest CHES scores, where that is asked for."""
     if request.ches_below is None or not made:
         return made, 0
@@ -404,45 +352,11 @@ def _without_similar(request: Request, answerer: Answerer, made: list[_Made]) ->
     return [replace(made[i], ches=scores[i]) for i in kept], len(made) - n
 
 
-def _described(origin: str, candidates: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
-    """Count the answers of an origin; means are over whole answers, repeated ones as often as they came."""
-    pools = [[c for c in all_of_prompt if c.origin == origin] for all_of_prompt in candidates]
-    whole = [c for pool in pools for c in pool if not c.truncated]
-    scores = [c.scores for c in whole if c.scores is not None]
-    names = dict.fromkeys(name for each in scores for name in each)
-    distinct = sum(len({c.text.strip() for c in pool if not c.truncated and c.text.strip()}) for pool in pools)
-    blank = sum(not c.text.strip() for c in whole)
-    n = sum(map(len, pools))
-    return {
-        "n": n,
-        "truncated": n - len(whole),
-        "blank": blank,
-        "repeated": len(whole) - blank - distinct,
-        "mean": {name: float(np.mean([each[name] for each in scores if name in each])) for name in names},
-    }
-
-
-def _pairs_json(made: Sequence[_Made]) -> dict[str, Any]:
-    if not made:
-        return {"n": 0}
-    prefixes = [each.pair.shared_prefix for each in made]
-    gaps = [abs(each.pair.gap) for each in made]
-    return {
-        "n": len(made),
-        "prompts": len({each.example.row for each in made}),
-        "swapped": sum(each.swapped for each in made),
-        "score_chosen": float(np.mean([each.pair.chosen.score for each in made])),
-        "score_rejected": float(np.mean([each.pair.rejected.score for each in made])),
-        "gap": {"mean": float(np.mean(gaps)), "min": min(gaps), "max": max(gaps)},
-        "shared_prefix": {"mean": float(np.mean(prefixes)), "min": min(prefixes), "max": max(prefixes)},
-    }
-
-
-def _still_chosen(each: _Made) -> bool:
+def _still_chosen(each: Made) -> bool:
     return each.pair.chosen.text == each.example.chosen
 
 
-def _row(request: Request, each: _Made) -> dict[str, Any]:
+def _row(request: Request, each: Made) -> dict[str, Any]:
     """Return a line of the file; `meta.paraphrase` rewords the data's chosen response and goes with it."""
     example, pair = each.example, each.pair
     meta = {key: value for key, value in example.meta.items() if key != "paraphrase" or _still_chosen(each)}
