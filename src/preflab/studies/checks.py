@@ -1,9 +1,10 @@
 """What must hold between a study's data and its methods, checked before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.core.errors import ConfigError
+from preflab.data.examples import TokenRow
 from preflab.methods import compares_pairs
 from preflab.methods.needs import reads_pair_scores, roles_of
 from preflab.studies.cells import MethodGrid
@@ -51,3 +52,16 @@ def check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> Non
                 f"methods.{name}: needs columns score_chosen and score_rejected, with the higher score on the chosen "
                 f"response; {n - given['score']} of {n} training rows have not. Take those rows out of the file."
             )
+
+
+def check_stopping(followed: Sequence[TokenRow]) -> None:
+    """Refuse to stop on the likelihood of held-out chosen responses where none is followed.
+
+    Raises:
+        ConfigError: no validation row that is followed during training has a chosen response.
+    """
+    if not any("chosen" in row.responses for row in followed):
+        raise ConfigError(
+            f"methods.NAME.stop: none of the {len(followed)} validation rows that are followed has a chosen response; "
+            "raise train.monitor_rows, or train without stop."
+        )

@@ -112,7 +112,7 @@ class Layout:
         if self.config.train.schedule == "wsd":
             shared = [size for size in self.sizes[:-1] if size <= cell.size]
             frac = self.config.train.decay_frac
-            ends = [(replace(cell, size=size), decay_start(self._n_steps(size), frac)) for size in shared]
+            ends = [(replace(cell, size=size), decay_start(self.n_steps(size), frac)) for size in shared]
         if self.is_tuned(cell):
             ends = [(cell, step) for step in self.rungs(cell.size)]
         legs: list[Stage] = []
@@ -130,13 +130,14 @@ class Layout:
 
     def rungs(self, size: int) -> list[int]:
         """Return the steps after which settings that are behind stop."""
-        tune, steps = self.config.tune, self._n_steps(size)
+        tune, steps = self.config.tune, self.n_steps(size)
         if tune is None:
             return []
         at = (math.ceil(steps / tune.factor**left) for left in range(tune.rungs, 0, -1))
         return [step for step in dict.fromkeys(at) if step < steps]
 
-    def _n_steps(self, size: int) -> int:
+    def n_steps(self, size: int) -> int:
+        """Return the optimizer steps of a cell of this size that nothing stops."""
         return n_steps(size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
 
     def _part(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
@@ -156,6 +157,7 @@ class Layout:
             "blocks": list(blocks(self.sizes, cell.size)),
             "monitor_rows": self.config.train.monitor_rows,
             **({} if until is None else {"until": until}),
+            **({"stop": {"on": "chosen", "patience": self.config.train.patience}} if grid.stops else {}),
         }
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
@@ -163,7 +165,7 @@ class Layout:
             "rows": self._digest("train", cell.size, roles, scores=reads_scores(grid.method)),
             **self._monitor(),
         }
-        whole = self._n_steps(cell.size)
+        whole = self.n_steps(cell.size)
         began = before[-1].spec.params["until"] if before else 0
         steps = (whole if until is None else until) - began
         tokens = cell.size * self.config.train.epochs * self._tokens("train", roles) * steps / whole

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from torch import nn
 
 from preflab.core.errors import StoreError
 from preflab.store.artefacts import committed_folder, verify, write_json, write_manifest
+
+_KEPT = "kept.safetensors"
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class Progress:
         state: what the method remembers, one list of numbers for each of its `Moments`.
         seconds: time spent, over all sessions.
         diverged: cause, when the step after `step` could not be taken; a run that diverged has ended.
+        kept_step: optimizer steps behind the weights that a run that stops early keeps; None: the last ones.
     """
 
     step: int = 0
@@ -34,6 +37,7 @@ class Progress:
     state: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     diverged: str | None = None
+    kept_step: int | None = None
 
 
 def save(
@@ -42,8 +46,18 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     moving: nn.Module | None = None,
+    kept: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Commit a checkpoint and delete older ones; `moving` is a reference that training changes."""
+    """Commit a checkpoint and delete older ones.
+
+    Args:
+        folder: where checkpoints lie.
+        parameters: the weights as they are.
+        optimizer: its moments.
+        progress: where the run stands.
+        moving: a reference that training changes.
+        kept: the weights of `progress.kept_step`.
+    """
     final = folder / f"step-{progress.step:08d}"
     names = {id(p): name for name, p in parameters.items()}
     moments = {
@@ -57,6 +71,8 @@ def save(
         save_file(moments, temporary / "optimizer.safetensors")
         if moving is not None:
             save_model(moving, str(temporary / "reference.safetensors"))
+        if kept:
+            save_file(dict(kept), temporary / _KEPT)
         write_json(temporary / "progress.json", asdict(progress))
         write_manifest(temporary, {"step": progress.step}, {})
     for older in folder.glob("step-*"):
@@ -69,8 +85,12 @@ def restore(
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     moving: nn.Module | None = None,
-) -> Progress:
-    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0."""
+) -> tuple[Progress, Mapping[str, torch.Tensor]]:
+    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0.
+
+    Returns:
+        Where the run stands, and the weights that it keeps where they are not the last ones.
+    """
     for path in (path for folder in folders for path in sorted(folder.glob("step-*"), reverse=True)):
         try:
             verify(path)
@@ -88,5 +108,6 @@ def restore(
             optimizer.state[parameter][field] = value.to(parameter.device)
         if moving is not None:
             load_model(moving, path / "reference.safetensors")
-        return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
-    return Progress()
+        kept = load_file(path / _KEPT) if (path / _KEPT).exists() else {}
+        return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8"))), kept
+    return Progress(), {}
