@@ -252,13 +252,14 @@ def cost_table(analysis: Analysis) -> Table | None:
     if trained.empty:
         return None
     head = [("Method", ""), ("Cells", "whole grid"), ("Training", "sum"), ("Per cell", "mean training"),
-            ("Evaluation", "sum"), ("Tokens", "trained on"), ("Tokens per second", "training")]  # fmt: skip
+            ("Evaluation", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
+            ("Tokens per second", "training")]  # fmt: skip
     rows = [_cost(analysis.title(m), trained[trained["method"] == m]) for m in analysis.methods]
     rows.append(_cost("all methods", trained))
     bases = cells[cells["method"] == ""]
     if not bases.empty and bases["evaluate_s"].notna().any():
         rows.append([Cell("start points", kind="text"), Cell(str(len(bases))), Cell(MISSING), Cell(MISSING),
-                     Cell(duration(bases["evaluate_s"].sum())), Cell(MISSING), Cell(MISSING)])  # fmt: skip
+                     Cell(duration(bases["evaluate_s"].sum())), *[Cell(MISSING)] * 3])  # fmt: skip
     return Table("Worker time, summed over parallel workers; validation runs of the grid are included.", head, rows)
 
 
@@ -272,6 +273,7 @@ def _cost(name: str, cells: Any) -> list[Cell]:
         Cell(duration(cells["train_s"].mean())),
         Cell(duration(cells["evaluate_s"].sum(min_count=1))),
         Cell(big(tokens)),
+        Cell(percent(cells["n_steps"].sum() / cells["planned_steps"].sum(min_count=len(cells)))),
         Cell(big(speed)),
     ]
 
