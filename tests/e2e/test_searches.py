@@ -166,10 +166,10 @@ def test_an_arm_that_stops_early_stands_beside_the_one_that_does_not(world, tmp_
     preflab("run", study, "--out", tmp_path / "parts", cache=cache)
     assert_same(contents(tmp_path / "parts"), contents(tmp_path / "whole"))
     cells = index(tmp_path / "whole").query("method != ''")
-    assert Counter(cells["method"]) == {"dpo": 2, "dpo-stopped": 2, "simpo": 2} and set(cells["status"]) == {"done"}
+    assert Counter(cells["method"]) == {"dpo": 2, "dpo-stop": 2, "simpo": 2} and set(cells["status"]) == {"done"}
     assert cells["planned_steps"].unique().tolist() == [9]
-    for _, pair in cells[cells["method"].isin(["dpo", "dpo-stopped"])].groupby("seed"):
-        plain, stopped = (pair[pair["method"] == name].iloc[0] for name in ("dpo", "dpo-stopped"))
+    for _, pair in cells[cells["method"].isin(["dpo", "dpo-stop"])].groupby("seed"):
+        plain, stopped = (pair[pair["method"] == name].iloc[0] for name in ("dpo", "dpo-stop"))
         folders = [tmp_path / "whole" / cell["train"] for cell in (plain, stopped)]
         logs, monitors = ([pd.read_parquet(f / f"{n}.parquet") for f in folders] for n in ("log", "monitor"))
         chosen = monitors[0].groupby("step")["chosen_total"].mean().drop(0)
@@ -180,4 +180,4 @@ def test_an_arm_that_stops_early_stands_beside_the_one_that_does_not(world, tmp_
         assert both == pytest.approx(logs[1]["loss"].tolist(), rel=1e-4)
     assert (cells["n_steps"] < 9).any()
     page = (tmp_path / "whole" / "report.html").read_text()
-    assert "DPO, stopped early" in page and "Weights kept" in page and "dpo-stopped keep the weights" in page
+    assert "DPO with early stopping" in page and "Weights kept" in page and "dpo-stop keep the weights" in page

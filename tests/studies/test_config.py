@@ -234,16 +234,16 @@ def test_a_method_that_stops_early_is_an_arm_of_its_own():
     study = config(methods={"dpo": {"beta": [0.1, 0.5], "learning_rate": 1, "stop": ["never", "chosen"]}, "ipo": None})
     dpo, stopped, ipo = resolve_methods(study)
     assert [(g.name, g.title, g.stops) for g in (dpo, stopped, ipo)] == [
-        ("dpo", "DPO", False), ("dpo-stopped", "DPO, stopped early", True), ("ipo", "IPO", False)
+        ("dpo", "DPO", False), ("dpo-stop", "DPO with early stopping", True), ("ipo", "IPO", False)
     ]  # fmt: skip
     assert dpo.settings == stopped.settings and len(dpo.settings) == 2
     cells = expand(study, (dpo, stopped, ipo), 10)
-    assert Counter(cell.method for cell in cells) == {"dpo": 2, "dpo-stopped": 2, "ipo": 1}
+    assert Counter(cell.method for cell in cells) == {"dpo": 2, "dpo-stop": 2, "ipo": 1}
     info = {"truncated": {}, "excluded": {}, "given": {"train": {}}}
     notes = " ".join(fairness_notes(study, {g.name: g for g in (dpo, stopped, ipo)}, info))
-    assert "dpo-stopped keep the weights" in notes and "2 evaluations after the best one" in notes
+    assert "dpo-stop keep the weights" in notes and "2 evaluations after the best one" in notes
     (only,) = resolve_methods(config(methods={"dpo": {"stop": "chosen", "learning_rate": 1}}))
-    assert only.name == "dpo-stopped"
+    assert only.name == "dpo-stop"
 
 
 @pytest.mark.parametrize(

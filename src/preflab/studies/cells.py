@@ -52,13 +52,13 @@ class MethodGrid:
 
     @property
     def name(self) -> str:
-        """What tables and cells call it: the method's name, `dpo-stopped` where it stops early."""
-        return self.method.name + ("-stopped" if self.stops else "")
+        """What tables and cells call it: the method's name, `dpo-stop` where it stops early."""
+        return self.method.name + ("-stop" if self.stops else "")
 
     @property
     def title(self) -> str:
         """What the report calls it."""
-        return self.method.title + (", stopped early" if self.stops else "")
+        return self.method.title + (" with early stopping" if self.stops else "")
 
     def on_edge(self, setting: Setting) -> bool:
         """Return whether a setting lies at the end of an axis that was searched."""
