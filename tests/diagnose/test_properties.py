@@ -44,7 +44,7 @@ def test_each_property_is_what_its_definition_says():
     assert found.drop.high - found.drop.estimate == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
     assert found.n_fall == 3 and found.fall.since == (0.5, 0.5, 0.5)
     assert found.fall.by == pytest.approx(np.mean([3.0, 4.0, 5.0]))
-    assert found.kept == () and found.seeds == (0, 1, 2)
+    assert found.kept == () and found.n_first == 0 and found.seeds == (0, 1, 2)
 
 
 def test_a_fall_within_the_noise_is_none():
@@ -57,7 +57,7 @@ def test_runs_that_stop_early_are_judged_by_the_weights_they_kept():
     table["kept"] = table["step"] <= 10
     found = properties(cells(kept_step=10.0), table)[GROUP]
     assert (found.chosen.estimate, found.rejected.estimate, found.n_fall) == (1.0, -4.0, 0)
-    assert found.kept == (0.5, 0.5, 0.5)
+    assert found.kept == (0.5, 0.5, 0.5) and found.n_first == 3
 
 
 def test_what_was_not_measured_is_not_made_up():

@@ -180,4 +180,4 @@ def test_an_arm_that_stops_early_stands_beside_the_one_that_does_not(world, tmp_
         assert both == pytest.approx(logs[1]["loss"].tolist(), rel=1e-4)
     assert (cells["n_steps"] < 9).any()
     page = (tmp_path / "whole" / "report.html").read_text()
-    assert "DPO with early stopping" in page and "Weights kept" in page and "dpo-stop keep the weights" in page
+    assert "DPO with early stopping" in page and "; kept after " in page and "dpo-stop keep the weights" in page

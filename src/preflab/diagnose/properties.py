@@ -48,6 +48,7 @@ class Properties:
         n_fall: runs in which they did; None where it was not measured.
         dispersion: unseen minus the mean of chosen and rejected: dispersion (P3) where it is above zero.
         kept: for each run that stopped early, the share of its planned steps behind its weights; NaN as above.
+        n_first: runs of these that kept their first evaluation, so that their best may lie before it.
     """
 
     seeds: tuple[int, ...]
@@ -59,6 +60,7 @@ class Properties:
     n_fall: int | None
     dispersion: Interval | None
     kept: tuple[float, ...]
+    n_first: int
 
 
 def properties(cells: pd.DataFrame, dynamics: pd.DataFrame) -> dict[GroupKey, Properties]:
@@ -78,6 +80,7 @@ def properties(cells: pd.DataFrame, dynamics: pd.DataFrame) -> dict[GroupKey, Pr
     starts = kept.groupby("cell")[totals].nth(0)
     ids = kept.loc[ends.index, "cell"]
     ends, starts = ends.set_index(ids), starts.set_index(kept.loc[starts.index, "cell"])
+    ends["evaluations"] = kept.groupby("cell").size()
     changes = (ends[totals] - starts[totals]).set_axis(list(_ROLES), axis=1)
     runs = final.merge(changes.join(ends.drop(columns=totals)), left_on="cell", right_index=True, suffixes=("", "_end"))
     groups = runs.sort_values("seed").groupby(["start", "method", "size"], sort=False)
@@ -99,6 +102,7 @@ def _properties(runs: pd.DataFrame) -> Properties:
         n_fall=len(fell) if measured.all() else None,
         dispersion=_over_seeds(runs["unseen"] - pair),
         kept=_shares(early, "kept_step"),
+        n_first=int((early["evaluations"] == 2).sum()),  # the start point and this one
     )
 
 

@@ -63,8 +63,7 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
         (("Dispersion (P3)", "unseen − the pair's mean"), lambda row: _nats(row.facts.dispersion)),
         ((f"{metric.label} gained", "test prompts, 95 % over prompts and seeds"), _gained),
         (("KL to the start", "nats per response"), _kl),
-        (("Weights kept", "share of the steps"), _kept),
-        (("Setting", "and runs"), _runs),
+        (("Setting", "runs; weights kept early"), _runs),
     ]
     rows = [_Row(analysis, group, facts) for group, facts in found.items()]
     columns = [(title, cell) for title, cell in columns if any(cell(row).text != MISSING for row in rows)]
@@ -111,19 +110,21 @@ def _kl(row: _Row) -> Cell:
     return Cell(number(facts.kl.estimate, 1), bounds)
 
 
-def _kept(row: _Row) -> Cell:
-    """Return where the weights come from: a share of the steps for a run that stopped early."""
-    kept = row.facts.kept
-    return Cell(_span(kept)) if kept and _known(kept) else Cell(MISSING)
-
-
 def _runs(row: _Row) -> Cell:
     cells = row.analysis.tables.cells
     setting = row.analysis.settings(row.group)
     mine = cells[_of(cells, row.group) & cells["setting"].isin(setting)]
     lost = [f"{n} {state}" for state, n in mine["status"].value_counts().items() if state != "done"]
-    runs = count(len(row.facts.seeds), "run")
-    return Cell("; ".join(setting) or "selected", f"{runs}; {names(lost)}" if lost else runs, "text")
+    notes = [count(len(row.facts.seeds), "run"), *([names(lost)] if lost else []), *_kept(row.facts)]
+    return Cell("; ".join(setting) or "selected", "; ".join(notes), "text")
+
+
+def _kept(facts: Properties) -> list[str]:
+    """Return which weights runs that stop early kept; a first evaluation may hide a peak before it."""
+    if not facts.kept or not _known(facts.kept):
+        return []
+    first = f" (the first evaluation in {facts.n_first})" if facts.n_first else ""
+    return [f"kept after {_span(facts.kept)} of the steps{first}"]
 
 
 def _why_missing(analysis: Analysis, group: Group) -> str:
