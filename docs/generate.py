@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from preflab.cli.main import COMMANDS, build_app
 from preflab.methods import BUILT_IN, peers
 from preflab.methods.cards import card, card_text
-from preflab.studies.config import SourceConfig, StudyConfig
+from preflab.studies.config import MethodConfig, SourceConfig, StudyConfig
 
 FOLDER = Path(__file__).parent / "generated"
 NOTICE = "<!-- Written by docs/generate.py; edit the code it describes, then run `make docs`. -->\n\n"
@@ -98,6 +98,8 @@ def study_file_page() -> str:
         "# Keys of a study file\n",
         "Editors complete and check study files with the schema beside this page, `study.schema.json`.\n",
         *_sections("", StudyConfig),
+        f"## A method\n\n{inspect.cleandoc(MethodConfig.__doc__ or '')}\n",
+        _table("methods.NAME.", MethodConfig),
         f"## A source\n\n{SourceConfig.__doc__}\n",
         _table("", SourceConfig),
     ]

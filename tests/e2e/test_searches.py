@@ -153,3 +153,31 @@ def test_what_cannot_be_shared_is_refused(world, tmp_path, changes, cause):
     words = [word for change in changes for word in ("--set", change)]
     done = preflab("plan", world / "wsd.yaml", "--out", tmp_path, *words, cache=tmp_path / "cache", check=2)
     assert cause in done.stderr
+
+
+def test_an_arm_that_stops_early_stands_beside_the_one_that_does_not(world, tmp_path):
+    """Both take the same steps until one ends; killed and continued, both end with the same bits."""
+    text = (world / "wsd.yaml").read_text().replace("schedule: wsd", "schedule: cosine")
+    text = text.replace("dpo: {", "dpo: {stop: [never, chosen], ").replace("1e-2", "3e-2").replace("12, 24, 36", "36")
+    study, cache = tmp_path / "stop.yaml", tmp_path / "cache"
+    study.write_text(text.replace("monitor_points: 2", "monitor_points: 10, patience: 2"))
+    preflab("run", study, "--out", tmp_path / "whole", cache=cache)
+    killed(study, tmp_path / "parts", cache, 2)
+    preflab("run", study, "--out", tmp_path / "parts", cache=cache)
+    assert_same(contents(tmp_path / "parts"), contents(tmp_path / "whole"))
+    cells = index(tmp_path / "whole").query("method != ''")
+    assert Counter(cells["method"]) == {"dpo": 2, "dpo-stop": 2, "simpo": 2} and set(cells["status"]) == {"done"}
+    assert cells["planned_steps"].unique().tolist() == [9]
+    for _, pair in cells[cells["method"].isin(["dpo", "dpo-stop"])].groupby("seed"):
+        plain, stopped = (pair[pair["method"] == name].iloc[0] for name in ("dpo", "dpo-stop"))
+        folders = [tmp_path / "whole" / cell["train"] for cell in (plain, stopped)]
+        logs, monitors = ([pd.read_parquet(f / f"{n}.parquet") for f in folders] for n in ("log", "monitor"))
+        chosen = monitors[0].groupby("step")["chosen_total"].mean().drop(0)
+        assert pd.isna(plain["kept_step"]) and plain["n_steps"] == 9
+        assert stopped["kept_step"] == chosen[: int(stopped["n_steps"])].idxmax()
+        assert stopped["n_steps"] == min(9, stopped["kept_step"] + 2)
+        both = logs[0]["loss"][: len(logs[1])].tolist()
+        assert both == pytest.approx(logs[1]["loss"].tolist(), rel=1e-4)
+    assert (cells["n_steps"] < 9).any()
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "DPO with early stopping" in page and "; kept after " in page and "dpo-stop keep the weights" in page

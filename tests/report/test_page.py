@@ -64,8 +64,8 @@ def page(text):
 def test_page_is_balanced_and_has_every_section(page):
     assert page.open == []
     ids = [attrs["id"] for attrs in page.find("section")]
-    assert ids == ["answer", "ranking", "starts", "likelihood", "behaviour", "lengths", "responses", "trouble", "cost",
-                   "fairness", "provenance"]  # fmt: skip
+    assert ids == ["answer", "ranking", "starts", "likelihood", "properties", "behaviour", "lengths", "responses",
+                   "trouble", "cost", "fairness", "provenance"]  # fmt: skip
     targets = [attrs["href"] for attrs in page.find("a") if attrs["href"] != "#answer"]
     assert targets == [f"#{name}" for name in ids if name != "answer"]
 

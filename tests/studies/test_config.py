@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from preflab.core.errors import ConfigError
@@ -95,7 +97,7 @@ def test_numbers_and_words_are_those_of_yaml_1_2(tmp_path):
 def test_set_replaces_values_and_says_what_it_could_not(tmp_path):
     path = write(tmp_path, FILE.replace("  exclud: [x]\n", "").replace("many", "1"))
     found = load_study(path, ["methods.dpo.beta=[0.2, 0.3]", "seeds=3", "train.lora={r: 4}"])
-    assert found.methods["dpo"] == {"beta": [0.2, 0.3]} and found.seeds == [0, 1, 2] and found.train.lora.r == 4
+    assert found.methods["dpo"].grid == {"beta": [0.2, 0.3]} and found.seeds == [0, 1, 2] and found.train.lora.r == 4
     with pytest.raises(ConfigError, match="must be key=value"):
         load_study(path, ["seeds"])
     with pytest.raises(ConfigError, match="study is a value, not a section"):
@@ -224,4 +226,38 @@ def test_a_study_is_named_by_its_folder_or_its_file(tmp_path):
 
 def test_train_is_a_study_of_one_cell():
     found = single_cell("org/model", "d.jsonl", "dpo", ["methods.dpo.beta=0.3"])
-    assert found.study == "train-model-d-dpo" and found.methods == {"dpo": {"beta": [0.3]}} and found.seeds == [0]
+    assert found.study == "train-model-d-dpo" and found.seeds == [0]
+    assert {name: spec.grid for name, spec in found.methods.items()} == {"dpo": {"beta": [0.3]}}
+
+
+def test_a_method_that_stops_early_is_an_arm_of_its_own():
+    study = config(methods={"dpo": {"beta": [0.1, 0.5], "learning_rate": 1, "stop": ["never", "chosen"]}, "ipo": None})
+    dpo, stopped, ipo = resolve_methods(study)
+    assert [(g.name, g.title, g.stops) for g in (dpo, stopped, ipo)] == [
+        ("dpo", "DPO", False), ("dpo-stop", "DPO with early stopping", True), ("ipo", "IPO", False)
+    ]  # fmt: skip
+    assert dpo.settings == stopped.settings and len(dpo.settings) == 2
+    cells = expand(study, (dpo, stopped, ipo), 10)
+    assert Counter(cell.method for cell in cells) == {"dpo": 2, "dpo-stop": 2, "ipo": 1}
+    info = {"truncated": {}, "excluded": {}, "given": {"train": {}}}
+    notes = " ".join(fairness_notes(study, {g.name: g for g in (dpo, stopped, ipo)}, info))
+    assert "dpo-stop keep the weights" in notes and "2 evaluations after the best one" in notes
+    (only,) = resolve_methods(config(methods={"dpo": {"stop": "chosen", "learning_rate": 1}}))
+    assert only.name == "dpo-stop"
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"dpo": {"stop": "often"}}, "methods.dpo.stop.0: input should be 'never' or 'chosen'; got 'often'."),
+        ({"dpo": {"stop": 3}}, "methods.dpo.stop.0: input should be 'never' or 'chosen'; got 3."),
+        ({"dpo": {"beta": "never"}}, "methods.dpo.beta: must be a number or a list of numbers; got 'never'."),
+        ({"dpo": {"stop": []}}, "methods.dpo.stop: list should have at least 1 item"),
+        ({"dpo": 3}, "methods.dpo: must be a mapping of keys to values; got 3."),
+        ({"dpo": {"stop": ["chosen", "chosen"]}}, "methods.dpo.stop: name each value once"),
+    ],
+)
+def test_what_is_no_way_to_stop_is_refused(methods, message):
+    with pytest.raises(ConfigError) as error:
+        resolve_methods(config(methods=methods))
+    assert message in str(error.value)

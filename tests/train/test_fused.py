@@ -18,6 +18,7 @@ from preflab.scoring.flat import flatten
 from preflab.scoring.logps import score, token_logps
 from preflab.train.cell import Task
 from preflab.train.loop import Hooks, Interrupted, train
+from preflab.train.stopping import EarlyStop
 
 ROLES = ("chosen", "rejected", "mismatched")
 ROWS = random_rows(12, roles=ROLES)
@@ -174,6 +175,27 @@ def test_a_cell_with_a_wrong_reference_fails_alone(tmp_path):
     wrong = dataclasses.replace(wrong, references=other)
     ended = train(policy, [right, wrong], [tmp_path / "0", tmp_path / "1"], hooks())
     assert ended[0].step == 52 and isinstance(ended[1], RunError)
+
+
+def test_cells_that_stop_early_beside_others_keep_what_they_would_alone(tmp_path):
+    """One ends long before its neighbours, one looks at every evaluation to the end, one does not stop."""
+    changed = {"learning_rate": 3e-2, "monitor_points": 27}
+    stops = (EarlyStop(2), EarlyStop(None), None)
+    cells = [(DPO, {}, changed, (4, 12), 0), (DPO, {"beta": 0.5}, changed, (12,), 1), (IPO, {}, {}, (12,), 1)]
+
+    def ended(chosen, folder):
+        policy = stack([cells[i] for i in chosen], torch.float64)
+        made = tasks([cells[i] for i in chosen], policy, torch.float64)
+        made = [dataclasses.replace(task, stop=stops[i]) for i, task in zip(chosen, made, strict=True)]
+        return policy, train(policy, made, [folder / str(i) for i in chosen], hooks())
+
+    policy, together = ended((0, 1, 2), tmp_path / "fused")
+    assert together[0].step < together[1].step == together[2].step == 52
+    assert together[1].kept_step < 52 and together[2].kept_step is None
+    for i in range(3):
+        alone, (progress,) = ended((i,), tmp_path / "alone")
+        assert (progress.step, progress.kept_step) == (together[i].step, together[i].kept_step)
+        assert float((vector(policy, i) - vector(alone)).abs().max()) < 1e-8
 
 
 def test_a_group_that_was_stopped_equals_the_uninterrupted_one_bit_for_bit(tmp_path):

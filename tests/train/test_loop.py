@@ -3,6 +3,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.tiny import random_rows, tiny_model, train_settings
@@ -19,6 +20,7 @@ from preflab.train.loop import Hooks, Interrupted
 from preflab.train.loop import train as train_cells
 from preflab.train.optimize import clip, learning_rate
 from preflab.train.source import batch_rows, epoch_order, n_steps, nested_order
+from preflab.train.stopping import EarlyStop, best_step
 
 ROLES = ("chosen", "rejected", "mismatched")
 ROWS = random_rows(10, roles=ROLES)
@@ -235,3 +237,82 @@ def test_clipping_scales_to_the_norm_and_reports_the_one_before():
     parameter.grad = torch.tensor([3.0, 4.0])
     clip([parameter], 0.0)
     assert float(parameter.grad.norm()) == pytest.approx(5.0)
+
+
+def falling(patience, **settings):
+    """Return a run at a learning rate that lowers the chosen responses after a rise, evaluated at every step."""
+    task = make_task(learning_rate=3e-2, epochs=4, batch_size=2, monitor_points=21, **settings)
+    return dataclasses.replace(task, stop=EarlyStop(patience))
+
+
+def chosen_means(progress):
+    records = pd.DataFrame(progress.monitor)
+    return records.groupby("step")["chosen_total"].mean()
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_early_stopping_keeps_the_weights_of_the_best_evaluation(lora, tmp_path):
+    """With endless patience the run is the one without it, and what is kept is what a run that ends there has."""
+    plain, kept = policy(lora), policy(lora)
+    expected = train(plain, dataclasses.replace(falling(None), stop=None), tmp_path / "plain", hooks())
+    found = train(kept, falling(None), tmp_path / "kept", hooks())
+    means = chosen_means(found)
+    assert found.kept_step == means.drop(0).idxmax() and 0 < found.kept_step < found.step == 20
+    assert dataclasses.replace(found, seconds=0.0, kept_step=None) == dataclasses.replace(expected, seconds=0.0)
+    assert all(not torch.equal(value, weights(kept)[name]) for name, value in weights(plain).items())
+    until = policy(lora)
+    train(until, dataclasses.replace(falling(None), stop=None, until=found.kept_step), tmp_path / "until", hooks())
+    assert all(torch.equal(value, weights(kept)[name]) for name, value in weights(until).items())
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_a_run_ends_when_its_patience_does(lora, tmp_path):
+    endless = train(policy(lora), falling(None), tmp_path / "endless", hooks())
+    for patience in (1, 3):
+        found = train(policy(lora), falling(patience), tmp_path / str(patience), hooks())
+        means = chosen_means(found)
+        assert found.kept_step == means.drop(0).idxmax() and found.step == found.kept_step + patience
+        assert found.log == endless.log[: found.step]
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_a_run_that_stops_early_and_was_killed_ends_with_the_same_bits(lora, tmp_path):
+    whole, resumed = policy(lora), policy(lora)
+    expected = train(whole, falling(3), tmp_path / "whole", hooks())
+    # Once before the best evaluation, and once behind it: then the kept weights come from a checkpoint.
+    for steps in (expected.kept_step - 1, 2):
+        with pytest.raises(Interrupted):
+            train(policy(lora), falling(3), tmp_path / "parts", hooks(stop_after=steps))
+    found = train(resumed, falling(3), tmp_path / "parts", hooks())
+    assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
+
+
+def test_a_leg_hands_on_where_a_run_stands_and_keeps_its_best(tmp_path):
+    whole, leg, rest = policy(True), policy(True), policy(True)
+    expected = train(whole, falling(3), tmp_path / "whole", hooks())
+    until = expected.kept_step + 1
+    first = train(leg, dataclasses.replace(falling(3), until=until), tmp_path / "leg", hooks())
+    assert first.kept_step == expected.kept_step and first.step == until < expected.step
+    assert torch.equal(weights(leg)["adapter"], weights(whole)["adapter"])
+    found = train(rest, dataclasses.replace(falling(3), origin=tmp_path / "leg"), tmp_path / "rest", hooks())
+    assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    assert torch.equal(weights(rest)["adapter"], weights(whole)["adapter"])
+
+
+def test_a_run_that_diverges_after_its_best_evaluation_stays_diverged(tmp_path):
+    task = dataclasses.replace(make_task(learning_rate=1e30, max_grad_norm=0.0, epochs=10), stop=EarlyStop(None))
+    assert train(policy(False), task, tmp_path, hooks()).diverged is not None
+
+
+def test_the_best_step_is_the_first_of_ties_and_never_the_start():
+    def monitor(*means):
+        return [{"step": 5 * i, "chosen_total": m + d} for i, m in enumerate(means) for d in (-1.0, 1.0)]
+
+    assert best_step(monitor(-1.0)) is None
+    assert best_step(monitor(-1.0, -3.0, -2.0, -2.0)) == 10
+    assert best_step([*monitor(-1.0, -3.0), {"step": 5, "chosen_total": None}]) == 5
+    assert not EarlyStop(1).is_over(monitor(-1.0), None)
+    assert [EarlyStop(2).is_over(monitor(0.0, -3.0, *[-4.0] * n), 5) for n in (0, 1, 2)] == [False, False, True]
+    with pytest.raises(RunError, match="no validation row"):
+        best_step([{"step": 0, "chosen_total": None}])

@@ -62,7 +62,8 @@ def diagnose(
 
     Args:
         cells: one row per cell (start, method, size, seed, status, step, cause, setting, selected, edge).
-        dynamics: likelihoods during training (cell, step, chosen_total, rejected_total, margin).
+        dynamics: likelihoods during training, up to the weights that were kept (cell, step, chosen_total,
+            rejected_total, margin).
         responses: generated responses (cell, split, n_tokens, truncated, kl_k3, reward).
         contests: the rankings of the study.
     """

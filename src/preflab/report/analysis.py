@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from preflab.diagnose.findings import Contest, Finding, diagnose
+from preflab.diagnose.properties import Properties, properties
 from preflab.report.behaviour import Behaviour, behaviours
 from preflab.report.ranking import POOLED, Ranking, rank_methods, rank_pooled
 from preflab.report.tables import Group, Measure, Metric, StudyTables, completed, headline_metric, measure
@@ -27,6 +28,7 @@ class Analysis:
         sizes: numbers of training pairs, ascending.
         rankings: by (split, start point or `POOLED`), at the largest size.
         behaviour: by split.
+        properties: what training did to held-out responses, by (start point, method, size).
         findings: what a reader should know before trusting a number.
         missing: what a half-finished study still lacks, as sentences.
     """
@@ -39,6 +41,7 @@ class Analysis:
     sizes: tuple[int, ...]
     rankings: Mapping[tuple[str, str], Ranking]
     behaviour: Mapping[str, Mapping[Group, Behaviour]]
+    properties: Mapping[tuple[str, str, int], Properties]
     findings: tuple[Finding, ...]
     missing: tuple[str, ...]
 
@@ -76,6 +79,7 @@ def analyse(tables: StudyTables) -> Analysis:
     sizes = tuple(sorted({int(size) for size in trained["size"]}))
     starts = tuple(dict.fromkeys(full.cells["start"].astype(str)))
     rankings = _rankings(scores, starts, sizes[-1] if sizes else 0)
+    kept = full.dynamics[full.dynamics["kept"]].drop(columns="kept")
     return Analysis(
         tables=full,
         metric=metric,
@@ -85,7 +89,8 @@ def analyse(tables: StudyTables) -> Analysis:
         sizes=sizes,
         rankings=rankings,
         behaviour={split: behaviours(full, split) for split in SPLITS},
-        findings=diagnose(_with_titles(full), full.dynamics, full.responses, _contests(full, rankings, metric)),
+        properties=properties(full.cells, full.dynamics),
+        findings=diagnose(_with_titles(full), kept, full.responses, _contests(full, rankings, metric)),
         missing=_missing(full, scores),
     )
 

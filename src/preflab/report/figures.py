@@ -143,7 +143,7 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
     """Change of the log-probs of chosen and rejected responses during training, one panel per method."""
     cells = final_cells(analysis.tables)
     cells = cells[(cells["start"] == start) & (cells["method"] != "") & (cells["size"] == analysis.size)]
-    frame = analysis.tables.dynamics.merge(cells[["cell", "method"]], on="cell")
+    frame = analysis.tables.dynamics.merge(cells[["cell", "method", "kept_step"]], on="cell")
     methods = [m for m in analysis.methods if m in set(frame["method"])]
     if not methods:
         return None
@@ -167,6 +167,11 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
         "solid) and rejected (orange, dashed) validation responses, and of answers to other prompts, which are unseen "
         "(green, dotted). Lines: mean of the seeds; bands: their range."
     )
+    if frame["kept_step"].notna().any():
+        caption += (
+            " Where runs stop early, triangles mark the weights that each kept; lines go on over the seeds that still "
+            "train."
+        )
     return FigureText(svg, caption)
 
 
@@ -180,9 +185,11 @@ _FOLLOWED = (
 def _curves(axis: Any, frame: pd.DataFrame) -> None:
     axis.axhline(0, color=MUTED, linewidth=0.8)
     x_name = "pairs_seen" if frame["pairs_seen"].notna().all() else "step"
+    kept = frame[frame["step"] == frame["kept_step"]]
+    axis.plot(kept[x_name], [0.0] * len(kept), "^", color=INK, markersize=4, zorder=5)
     ends = []
     for column, colour, dash in _FOLLOWED:
-        wide = frame.pivot_table(index=x_name, columns="cell", values=column).dropna()
+        wide = frame.pivot_table(index=x_name, columns="cell", values=column)
         if wide.empty:
             continue
         change = wide - wide.iloc[0]

@@ -75,9 +75,11 @@ def _dynamics(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
     totals = [f"{role}_{what}" for role in gained for what in ("total", "mean")]
     columns = [*totals, "margin", "accuracy"]
     grouped = rows.groupby("step")[columns]
-    table = grouped.mean().join(grouped.sem().add_suffix("_se")).reset_index()
+    table = grouped.mean().join(grouped.sem().add_suffix("_se")).join(_falls(rows)).reset_index()
     table["n"] = grouped.size().to_numpy()
     table["pairs_seen"] = _seen(table["step"], log)
+    # A run that stops early hands over the weights of its best evaluation; what came behind it shows why.
+    table["kept"] = True if cell.get("kept_step") is None else table["step"] <= cell["kept_step"]
     table.insert(0, "cell", cell["cell"])
     return table
 
@@ -100,6 +102,21 @@ def _seen(steps: pd.Series, log: pd.DataFrame) -> list[int]:
     """Return the rows that a run had seen after some of its steps."""
     seen = log["n_rows"].cumsum()
     return [0 if step == 0 else int(seen.iloc[step - 1]) for step in steps]
+
+
+def _falls(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return, per step, where the chosen responses were likeliest so far and how far they have fallen since.
+
+    Columns: `peak_step`; `chosen_fall`, nats per response, and its standard error over the same responses.
+    """
+    totals = rows.pivot(index="place", columns="step", values="chosen_total").dropna()
+    means = totals.mean()
+    found = {}
+    for step in totals.columns if len(totals) else ():
+        peak = means.loc[:step].idxmax()
+        fall = totals[peak] - totals[step]
+        found[step] = {"peak_step": peak, "chosen_fall": fall.mean(), "chosen_fall_se": fall.sem()}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["peak_step", "chosen_fall", "chosen_fall_se"])
 
 
 def _table(study: Path, artefact: str | None, name: str) -> pd.DataFrame | None:

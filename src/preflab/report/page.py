@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from preflab.report import figures, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
 from preflab.report.ranking import POOLED
 from preflab.report.samples import families, sample
@@ -30,7 +31,8 @@ _CHIPS = {
 }
 _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("likelihood", "Likelihood"),
-    ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("properties", "Three properties"), ("rewards", "Rewards"),
+    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
     ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
@@ -150,6 +152,8 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "rankings": _rankings(analysis),
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
+        "properties": properties_tables(analysis),
+        "properties_how": HOW,
         "cost": sections.cost_table(analysis),
         "stopped": sections.stopped_table(analysis),
         "trouble": sections.trouble_table(analysis),
@@ -210,6 +214,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "ranking": context["rankings"],
         "starts": context["starts"],
         "likelihood": context["figures"]["likelihoods"],
+        "properties": context["properties"],
         "rewards": context["rewards"],
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],

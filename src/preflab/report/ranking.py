@@ -253,6 +253,14 @@ def compare_groups(scores: Measure, first: Group, second: Group) -> Comparison:
     return _compare(entries[0], entries[1], scores)
 
 
+def gain_over_start(scores: Measure, group: Group) -> Comparison | None:
+    """Compare a group with its start point, as rankings do; None where one of them was not evaluated."""
+    if group not in scores.values:
+        return None
+    entry = _Entry(scores.values[group], scores.seeds[group], seed_variances(scores, group.size)[group])
+    return _gain(entry, scores.values.get(Group(group.start, "", 0)), scores)
+
+
 def _common_seeds(scores: Measure, groups: Sequence[Group]) -> tuple[int, ...]:
     if not groups:
         return ()

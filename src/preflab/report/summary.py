@@ -7,7 +7,7 @@ from typing import Any
 from preflab.report.analysis import Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.ranking import RankedMethod, Ranking
-from preflab.report.tables import StudyTables
+from preflab.report.tables import Group, StudyTables
 
 SCHEMA_VERSION = 1
 
@@ -16,7 +16,7 @@ def summary(tables: StudyTables) -> dict[str, Any]:
     """Return everything the page concludes as JSON-like data.
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
-    behaviour (per split and group), findings, diverged, stopped, missing.
+    behaviour (per split and group), properties (per group), findings, diverged, stopped, missing.
     """
     analysis = analyse(tables)
     return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analysis))}
@@ -40,6 +40,10 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
             {"split": split, **group._asdict(), "settings": analysis.settings(group), **_without_group(facts)}
             for split, found in analysis.behaviour.items()
             for group, facts in found.items()
+        ],
+        "properties": [
+            {**Group(*group)._asdict(), "settings": analysis.settings(Group(*group)), **dataclasses.asdict(facts)}
+            for group, facts in analysis.properties.items()
         ],
         "findings": list(analysis.findings),
         "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),

@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "hyperparameters": _TEXT, "learning_rate": _NUMBER, "size": 0, "seed": 0, "step": _NUMBER, "train_s": _NUMBER,
         "evaluate_s": _NUMBER, "judge": _TEXT, "judge_s": _NUMBER, "tokens": _NUMBER, "sampled_tokens": _NUMBER,
         "n_steps": _NUMBER, "examples": _NUMBER, "clamped": _NUMBER, "edge": _FLAG,
-        "validation": _NUMBER, "needed": _NUMBER,
+        "validation": _NUMBER, "needed": _NUMBER, "kept_step": _NUMBER, "planned_steps": _NUMBER,
     },
     "pairs": {
         "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "chosen_total": _NUMBER, "chosen_length": _NUMBER,
@@ -36,7 +36,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "dynamics": {
         "cell": _TEXT, "step": 0, "pairs_seen": _NUMBER, "chosen_total": _NUMBER, "chosen_mean": _NUMBER,
         "rejected_total": _NUMBER, "rejected_mean": _NUMBER, "unseen_total": _NUMBER, "unseen_mean": _NUMBER,
-        "margin": _NUMBER, "accuracy": _NUMBER, "n": 0,
+        "margin": _NUMBER, "accuracy": _NUMBER, "n": 0, "kept": True, "peak_step": _NUMBER, "chosen_fall": _NUMBER,
+        "chosen_fall_se": _NUMBER,
     },
     "answers": {
         "cell": _TEXT, "round": 0, "row": 0, "sample": 0, "reward": _NUMBER, "gold": _NUMBER, "n_tokens": _NUMBER,

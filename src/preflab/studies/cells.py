@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from preflab.core.domains import specs
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import content_id
 from preflab.methods import Method, find, load
-from preflab.studies.config import StudyConfig
+from preflab.studies.config import MethodConfig, StudyConfig
 
 LORA_FACTOR = 10
 """LoRA needs about ten times the learning rate of full fine-tuning (Schulman et al., LoRA Without Regret, 2025)."""
@@ -32,7 +32,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class MethodGrid:
-    """A method as a study uses it.
+    """A method as a study uses it: one arm of the comparison.
 
     Args:
         source: what a worker finds it by: its name, or `/absolute/path.py:NAME`.
@@ -40,6 +40,7 @@ class MethodGrid:
         settings: the points of its grid.
         axes: hyper-parameter to its values.
         learning_rate_is_default: whether the study named no learning rate for it.
+        stops: whether its cells keep the weights at which held-out chosen responses were likeliest.
     """
 
     source: str
@@ -47,6 +48,17 @@ class MethodGrid:
     settings: tuple[Setting, ...]
     axes: Mapping[str, tuple[float, ...]]
     learning_rate_is_default: bool
+    stops: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tables and cells call it: the method's name, `dpo-stop` where it stops early."""
+        return self.method.name + ("-stop" if self.stops else "")
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        return self.method.title + (" with early stopping" if self.stops else "")
 
     def on_edge(self, setting: Setting) -> bool:
         """Return whether a setting lies at the end of an axis that was searched."""
@@ -89,12 +101,15 @@ def resolve_methods(config: StudyConfig) -> tuple[MethodGrid, ...]:
     grids, problems = [], []
     for key, spec in config.methods.items():
         try:
-            grids.append(method_grid(key, spec or {}, config.train.learning_rate, lora=config.train.lora is not None))
+            spec = spec or MethodConfig()
+            grid = method_grid(key, spec.grid, config.train.learning_rate, lora=config.train.lora is not None)
+            _check_once(key, "stop", spec.stop)
+            grids += [replace(grid, stops=stop == "chosen") for stop in spec.stop]
         except ConfigError as error:
             problems.append(f"{config.place(key)}{error}")
     if problems:
         raise ConfigError("\n".join(problems))
-    names = [grid.method.name for grid in grids]
+    names = [grid.name for grid in grids]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"methods: two methods are called {repeated[0]!r}; give one of them another name.")
     return tuple(grids)
@@ -123,7 +138,7 @@ def expand(config: StudyConfig, grids: Sequence[MethodGrid], n_rows: int) -> tup
         ConfigError: a size exceeds the rows.
     """
     return tuple(
-        Cell(start, grid.method.name, setting, size, seed)
+        Cell(start, grid.name, setting, size, seed)
         for start, grid, size in itertools.product(config.starts, grids, resolve_sizes(config, n_rows))
         for setting in grid.settings
         for seed in config.seeds
@@ -171,8 +186,7 @@ def method_grid(
                 f"methods.{key}.{name}: unknown hyper-parameter. {nearest(name, [*declared, 'learning_rate'])}"
             )
     for name, values in spec.items():
-        if len(set(values)) != len(values) or not values:
-            raise ConfigError(f"methods.{key}.{name}: name each value once; got {list(values)}.")
+        _check_once(key, name, values)
     defaults = method.hyperparameters()
     axes = {name: tuple(map(float, spec.get(name, [getattr(defaults, name)]))) for name in declared}
     rates, is_default = _learning_rates(method, spec, learning_rate, lora=lora)
@@ -183,6 +197,16 @@ def method_grid(
     path, sign, name = key.rpartition(":")
     source = f"{Path(path).resolve()}:{name}" if sign else key
     return MethodGrid(source, method, settings, axes, is_default)
+
+
+def _check_once(key: str, name: str, values: Sequence[Any]) -> None:
+    """Refuse a list that repeats a value or has none.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if len(set(values)) != len(values) or not values:
+        raise ConfigError(f"methods.{key}.{name}: name each value once; got {list(values)}.")
 
 
 def _settings(key: str, method: Method, axes: Mapping[str, Sequence[float]]) -> Iterator[Setting]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.core.errors import ConfigError, DataError
+from preflab.data.examples import TokenRow
 from preflab.evals.rewards import Reward
 from preflab.methods import compares_pairs
 from preflab.methods.needs import reads_pair_scores, roles_of
@@ -84,3 +85,16 @@ def check_reward(reward: Reward | None, data: Artefact, *, where: str, splits: S
                 reward(example.prompt, example.chosen or example.rejected or "", example.meta)
             except DataError as error:
                 raise DataError(f"{where}: on row {example.row} of data.{name}: {error}") from error
+
+
+def check_stopping(followed: Sequence[TokenRow]) -> None:
+    """Refuse to stop on the likelihood of held-out chosen responses where none is followed.
+
+    Raises:
+        ConfigError: no validation row that is followed during training has a chosen response.
+    """
+    if not any("chosen" in row.responses for row in followed):
+        raise ConfigError(
+            f"methods.NAME.stop: none of the {len(followed)} validation rows that are followed has a chosen response; "
+            "raise train.monitor_rows, or train without stop."
+        )

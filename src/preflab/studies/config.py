@@ -154,6 +154,12 @@ class TrainConfig(OptimizerConfig):
     lora: LoraConfig | None = None
     monitor_points: int = Field(5, ge=2, description="evaluations of validation log-probs during training")
     monitor_rows: int = Field(64, ge=1, description="validation rows followed during training")
+    patience: int | None = Field(
+        2,
+        ge=1,
+        description="where methods.NAME.stop says chosen: evaluations without a new best after which training ends; "
+        "null goes on to the last step",
+    )
 
 
 class SftConfig(OptimizerConfig):
@@ -227,6 +233,30 @@ class NumericConfig(Section):
 Numbers = Annotated[list[float | int], BeforeValidator(_listed, json_schema_input_type=float | list[float])]
 Seeds = Annotated[list[int], BeforeValidator(_seeds, json_schema_input_type=int | list[int])]
 MethodSpec = dict[str, Numbers]
+Stop = Literal["never", "chosen"]
+Stops = Annotated[list[Stop], BeforeValidator(_listed, json_schema_input_type=Stop | list[Stop])]
+
+
+class MethodConfig(Section):
+    """A method: `stop`, and its grid, which is hyper-parameters and `learning_rate` by name, each one or more numbers.
+
+    Every value of `stop` is an arm of its own in all tables, with its own selection among the settings.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, Numbers]
+
+    stop: Stops = Field(
+        default=["never"],
+        min_length=1,
+        description="chosen keeps the weights with the highest likelihood of held-out chosen responses; "
+        "[never, chosen] trains both",
+    )
+
+    @property
+    def grid(self) -> MethodSpec:
+        """Hyper-parameter, or `learning_rate`, to the values to try."""
+        return dict(self.__pydantic_extra__ or {})
 
 
 class StudyConfig(Section):
@@ -235,7 +265,7 @@ class StudyConfig(Section):
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name; also the folder under runs/")
     models: ModelsConfig
     starts: list[Start] = Field(default=["base"], min_length=1)
-    methods: dict[str, MethodSpec | None] = Field(min_length=1)
+    methods: dict[str, MethodConfig | None] = Field(min_length=1)
     sizes: Annotated[list[Size], BeforeValidator(_listed, json_schema_input_type=Size | list[Size])] = Field(
         default=["all"], min_length=1
     )

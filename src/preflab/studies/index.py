@@ -62,6 +62,8 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
         "judge_s": judge.info["seconds"] if judge else None,
         "validation": validated.info["value"] if validated else None,
         "needed": stopped.needed if stopped else None,
+        "kept_step": trained.info.get("kept_step") if trained else None,
+        "planned_steps": layout.n_steps(cell),
         "train_s": trained.info["seconds"] if trained else None,
         "evaluate_s": evaluated.info["seconds"] if evaluated else None,
     }
@@ -111,7 +113,7 @@ def _start(plan: Plan, stage: Stage) -> dict[str, Any]:
 
 
 def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dict[str, Any]:
-    methods = [grid.method for grid in plan.layout.grids.values()]
+    grids = plan.layout.grids
     return {
         "name": plan.config.study,
         "command": command,
@@ -135,8 +137,8 @@ def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dic
             if source is not None
         },
         "numeric_policy": dict(plan.layout.numeric),
-        "cards": {method.name: card(method) for method in methods},
-        "bibtex": bibtex(methods),
+        "cards": {name: {**card(grid.method), "title": grid.title} for name, grid in grids.items()},
+        "bibtex": bibtex(grid.method for grid in grids.values()),
         "notes": list(notes),
     }
 

@@ -181,8 +181,12 @@ class Layout:
         at = (math.ceil(steps / tune.factor**left) for left in range(tune.rungs, 0, -1))
         return [step for step in dict.fromkeys(at) if step < steps]
 
+    def n_steps(self, cell: Cell) -> int:
+        """Return the optimizer steps of a cell that nothing stops."""
+        return self._n_steps(cell.size) * passes_of(self.grids[cell.method].method, cell.setting.hyperparameters)
+
     def _n_steps(self, size: int) -> int:
-        """Return the optimizer steps of a cell of that size, without further passes over own answers."""
+        """Return the optimizer steps for that many rows, without further passes over own answers."""
         return n_steps(size, batch_size=self.config.train.batch_size, epochs=self.config.train.epochs)
 
     def _part(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
@@ -204,6 +208,7 @@ class Layout:
             "monitor_rows": self.config.train.monitor_rows,
             **({} if until is None else {"until": until}),
             **({"online": self._online()} if grid.method.is_online else {}),
+            **({"stop": {"on": "chosen", "patience": self.config.train.patience}} if grid.stops else {}),
         }
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
@@ -213,7 +218,7 @@ class Layout:
             **({"judge": judges[0].id} if judges else {}),
         }
         passes = passes_of(grid.method, cell.setting.hyperparameters)
-        whole = self._n_steps(cell.size) * passes
+        whole = self.n_steps(cell)
         began = before[-1].spec.params["until"] if before else 0
         steps = (whole if until is None else until) - began
         share = steps / whole

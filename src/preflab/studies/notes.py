@@ -43,6 +43,8 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
             "settings goes on, by validation in the middle of the schedule. What stopped ones would have reached is "
             "not known; the best may be among them, and the spread over settings says less."
         )
+    if stopped := [name for name, grid in grids.items() if grid.stops]:
+        notes.append(_stopping(config, stopped))
     rates = {rate for grid in grids.values() for rate in grid.axes["learning_rate"]}
     if len(grids) > 1 and len(rates) == 1:
         notes.append(
@@ -90,3 +92,13 @@ def fairness_notes(config: StudyConfig, grids: Mapping[str, MethodGrid], data: M
         listed = ", ".join(f"{n} {code}" for code, n in data["excluded"].items())
         notes.append(f"Rows left out as declared, alike for every method: {listed}.")
     return tuple(notes)
+
+
+def _stopping(config: StudyConfig, names: list[str]) -> str:
+    train = config.train
+    end = "at the last step" if train.patience is None else f"{train.patience} evaluations after the best one"
+    return (
+        f"{', '.join(names)} keep the weights of the evaluation at which held-out chosen responses were likeliest "
+        f"(validation, {train.monitor_points - 1} evaluations after the first step) and end {end}: they learn from "
+        "fewer tokens than the other methods, mostly at learning rates that had not come down yet."
+    )

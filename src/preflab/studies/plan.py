@@ -16,12 +16,12 @@ from preflab.models.load import context_length, end_token_ids, load_tokenizer, q
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import Bench
 from preflab.studies.cells import Cell, expand, resolve_methods, resolve_sizes
-from preflab.studies.checks import check_given, check_kind, check_reward
+from preflab.studies.checks import check_given, check_kind, check_reward, check_stopping
 from preflab.studies.config import StudyConfig
 from preflab.studies.layout import Layout
 from preflab.studies.names import model_source, reward, reward_digest
 from preflab.studies.notes import fairness_notes
-from preflab.studies.prepare import prepare
+from preflab.studies.prepare import prepare, read_split
 from preflab.studies.schedule import groups_of
 from preflab.studies.search import Explorer
 from preflab.studies.sizing import Sizing, size_up
@@ -96,7 +96,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     """
     quiet()
     resolved = resolve_methods(config)
-    grids = {grid.method.name: grid for grid in resolved}
+    grids = {grid.name: grid for grid in resolved}
     gold = reward(config.evaluate.reward)
     online = any(grid.method.is_online for grid in grids.values())
     judge = reward(config.online_reward, where="online.reward") if online and config.online_reward != "model" else None
@@ -109,6 +109,8 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     check_given(data.info, grids)
     check_reward(gold, data, where="evaluate.reward", splits=("validation", "test", "ood"))
     check_reward(judge, data, where="online.reward", splits=("train",))
+    if any(grid.stops for grid in resolved):
+        check_stopping(read_split(data, "validation", config.train.monitor_rows).rows)
     bench = Bench(
         store=store,
         data=StageSpec(**data.spec),

@@ -1,7 +1,7 @@
 """How a study uses its machine: workers, flat tokens per forward, cells side by side; from what a probe measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,10 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
     costs = measure(_probe(config, bench, data), bench.cache)
     total = total_memory(bench.device)
     if config.train.lora and any(moves_reference(grid.method) for grid in grids.values()):
-        total -= sum(p.stat().st_size for p in bench.models["base"].glob("*.safetensors"))
+        total -= _weight_bytes(bench)
+    if not config.train.lora and bench.device == "cpu" and any(grid.stops for grid in grids.values()):
+        # The weights that a cell keeps lie beside those that go on training.
+        costs = replace(costs, fixed_bytes=costs.fixed_bytes + _weight_bytes(bench))
     workers = config.run.workers or _default_workers(config, costs, total, bench.device)
     available = total if bench.device == "cuda" else total / workers
     budget = config.train.token_budget or recorded_budget(folder) or costs.token_budget(available)
@@ -86,6 +89,10 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
         lora=config.train.lora is not None,
         recompute=not costs.fits(max(budget, data.info["longest"]["train"]), available),
     )
+
+
+def _weight_bytes(bench: Bench) -> int:
+    return sum(p.stat().st_size for p in bench.models["base"].glob("*.safetensors"))
 
 
 def total_memory(device: str) -> float:

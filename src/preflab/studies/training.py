@@ -30,6 +30,7 @@ from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
 from preflab.train.loop import Ended, Hooks, train
 from preflab.train.settings import TrainSettings
+from preflab.train.stopping import EarlyStop
 
 Committed = dict[str, Any] | PreflabError
 """Info of the artefact that a stage left, or why it left none."""
@@ -151,6 +152,7 @@ def _task(
         monitor=monitor,
         settings=TrainSettings(**params["settings"], token_budget=job.budget),
         until=params.get("until"),
+        stop=EarlyStop(params["stop"]["patience"]) if "stop" in params else None,
         origin=None if stage.after is None else bench.store.get(stage.after).path,
     )
 
@@ -167,7 +169,11 @@ def _live_reference(stage: Stage, policy: Policy, bench: Bench, weights: Path) -
 def _commit(
     stage: Stage, bench: Bench, policy: Policy, cell: int, progress: Progress, mark: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Commit what a cell left: one that diverged its step and cause, and no weights; a leg its checkpoint too."""
+    """Commit what a cell left: one that diverged its step and cause, and no weights; a leg its checkpoint too.
+
+    That holds for early stopping as well, although weights from before the breakdown exist: methods must not differ in
+    what counts as diverged. A cell that stopped before it would have diverged did not diverge.
+    """
     info: dict[str, Any] = {}
     with bench.store.write(stage.spec, info) as folder:
         write_table(folder / "log.parquet", progress.log)
@@ -176,7 +182,7 @@ def _commit(
             write_table(folder / "answers.parquet", progress.answers)
         if progress.diverged is None:
             _save(stage, bench, policy, cell, folder)
-            info |= {"status": "done"}
+            info |= {"status": "done"} | ({} if progress.kept_step is None else {"kept_step": progress.kept_step})
             if stage.kind == "reward_model":
                 info |= _judged(progress.monitor)
         elif stage.kind in ("sft", "reward_model"):

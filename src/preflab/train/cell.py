@@ -24,6 +24,7 @@ from preflab.train.rollout import Online, Rollout, Sampler, place_of
 from preflab.train.settings import TrainSettings
 from preflab.train.source import batch_rows, epoch_order, n_steps
 from preflab.train.step import MEASURES, BatchResult, Given, References, gradient
+from preflab.train.stopping import EarlyStop, best_step
 
 _REFERENCE_TOLERANCE = 2e-3
 """Relative gap accepted between the loss at step 0 and `loss_at_reference`: float32 sums in another order."""
@@ -55,6 +56,7 @@ class Task:
         settings: the rest.
         until: the step to stop at, with a checkpoint that other runs continue from; None goes on to the end.
         origin: folder of the checkpoint to begin with, of a run that did the same steps; None starts at step 0.
+        stop: when to end early, with the best weights instead of the last; None goes to the last step and keeps those.
     """
 
     method: Method
@@ -69,6 +71,7 @@ class Task:
     settings: TrainSettings
     until: int | None = None
     origin: Path | None = None
+    stop: EarlyStop | None = None
 
 
 class _Batch(NamedTuple):
@@ -108,15 +111,16 @@ class CellRun:
     _monitored: frozenset[int] = field(init=False)
     _unread: list[_Unread] = field(init=False, default_factory=list)
     _rollout: Rollout | None = field(init=False, default=None)
+    _kept: Mapping[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         """Continue from the newest checkpoint, or start."""
         self.parameters = self.policy.parameters(self.cell)
         self.optimizer = adamw(list(self.parameters.values()), self.task.settings)
         folders = [self.folder] if self.task.origin is None else [self.folder, self.task.origin]
-        self.progress, arrays = checkpoints.restore(folders, self.parameters, self.optimizer, self._moving())
-        if arrays is not None:
-            self._rollout = Rollout(arrays)
+        there = checkpoints.restore(folders, self.parameters, self.optimizer, self._moving())
+        self.progress, self._kept = there.progress, there.kept
+        self._rollout = None if there.rollout is None else Rollout(there.rollout)
         self._monitored = monitor_steps(self.task.blocks, self.task.settings, self._passes)
 
     @property
@@ -132,7 +136,10 @@ class CellRun:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do."""
-        return self.progress.diverged is not None or self.progress.step >= self.last
+        progress, stop = self.progress, self.task.stop
+        if progress.diverged is not None or progress.step >= self.last:
+            return True
+        return stop is not None and stop.is_over(progress.monitor, progress.kept_step)
 
     def advance(self) -> Run[None]:
         """Do one optimizer step, and score the monitor rows where they are due.
@@ -147,8 +154,21 @@ class CellRun:
 
     def save(self) -> None:
         """Commit a checkpoint of what was read."""
-        rollout = None if self._rollout is None else self._rollout.arrays
-        checkpoints.save(self.folder, self.parameters, self.optimizer, self.progress, self._moving(), rollout)
+        checkpoints.save(
+            self.folder,
+            self.parameters,
+            self.optimizer,
+            self.progress,
+            self._moving(),
+            kept=self._kept,
+            rollout=None if self._rollout is None else self._rollout.arrays,
+        )
+
+    @torch.no_grad()
+    def take_kept(self) -> None:
+        """Put the weights that the run keeps in place of its last ones; its training is over."""
+        for name, value in self._kept.items():
+            self.parameters[name].copy_(value)
 
     def read(self) -> None:
         """Put the steps that are still on the device into the log; one that is not finite ends the run before it."""
@@ -177,6 +197,15 @@ class CellRun:
             self.read()
         if due and progress.diverged is None:
             progress.monitor += yield from self._monitor()
+            self._keep()
+
+    def _keep(self) -> None:
+        """Set the weights aside where a run that stops early has just had its best evaluation."""
+        progress = self.progress
+        if self.task.stop is not None and best_step(progress.monitor) == progress.step:
+            progress.kept_step = progress.step
+            # In main memory: a GPU has none to spare for weights that only wait.
+            self._kept = {name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()}
 
     def _step(self, step: int) -> Run[None]:
         task, settings = self.task, self.task.settings

@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from preflab.core.errors import StoreError
 from preflab.store.artefacts import committed_folder, verify, write_json, write_manifest
 
 _ROLLOUT = "rollout.safetensors"
+_KEPT = "kept.safetensors"
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Progress:
         seconds: time spent, over all sessions.
         diverged: cause, when the step after `step` could not be taken; a run that diverged has ended.
         answers: one record per answer that the policy sampled, where it learns from its own.
+        kept_step: optimizer steps behind the weights that a run that stops early keeps; None: the last ones.
     """
 
     step: int = 0
@@ -41,6 +44,17 @@ class Progress:
     seconds: float = 0.0
     diverged: str | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
+    kept_step: int | None = None
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds beside weights and moments."""
+
+    progress: Progress
+    kept: Mapping[str, torch.Tensor]
+    """The weights of `progress.kept_step`, where these are not the last ones."""
+    rollout: Mapping[str, NDArray[Any]] | None
+    """Answers that the next steps still learn from."""
 
 
 def save(
@@ -49,16 +63,19 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     moving: nn.Module | None = None,
+    *,
+    kept: Mapping[str, torch.Tensor] = MappingProxyType({}),
     rollout: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Commit a checkpoint and delete older ones.
 
     Args:
         folder: of the run's checkpoints.
-        parameters: what is trained.
+        parameters: the weights as they are.
         optimizer: with its moments.
         progress: where the run stands.
         moving: a reference that training changes.
+        kept: the weights of `progress.kept_step`.
         rollout: answers that the next steps still learn from.
     """
     final = folder / f"step-{progress.step:08d}"
@@ -74,6 +91,8 @@ def save(
         save_file(moments, temporary / "optimizer.safetensors")
         if moving is not None:
             save_model(moving, str(temporary / "reference.safetensors"))
+        if kept:
+            save_file(dict(kept), temporary / _KEPT)
         if rollout is not None:
             save_arrays(dict(rollout), temporary / _ROLLOUT)
         write_json(temporary / "progress.json", asdict(progress))
@@ -88,12 +107,8 @@ def restore(
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     moving: nn.Module | None = None,
-) -> tuple[Progress, dict[str, NDArray[Any]] | None]:
-    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0.
-
-    Returns:
-        Where the run stands, and the answers that its next steps still learn from.
-    """
+) -> Restored:
+    """Load the newest whole checkpoint of the first folder that has one; without one, start at step 0."""
     for path in (path for folder in folders for path in sorted(folder.glob("step-*"), reverse=True)):
         try:
             verify(path)
@@ -111,6 +126,9 @@ def restore(
             optimizer.state[parameter][field] = value.to(parameter.device)
         if moving is not None:
             load_model(moving, path / "reference.safetensors")
-        rollout = load_arrays(path / _ROLLOUT) if (path / _ROLLOUT).exists() else None
-        return Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8"))), rollout
-    return Progress(), None
+        return Restored(
+            Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8"))),
+            load_file(path / _KEPT) if (path / _KEPT).exists() else {},
+            load_arrays(path / _ROLLOUT) if (path / _ROLLOUT).exists() else None,
+        )
+    return Restored(Progress(), {}, None)

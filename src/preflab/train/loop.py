@@ -41,7 +41,8 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
 
     Dropout is off throughout: the model stays in evaluation mode, for every method alike. A cell whose loss, gradient
     or log-prob is not finite ends with `diverged` set and everything up to there in its log; the others go on. A cell
-    that is to stop before its end leaves a checkpoint in its folder.
+    that is to stop before its end leaves a checkpoint in its folder. A cell that stops early has the weights of its
+    best evaluation when `hooks.ended` is called.
 
     Args:
         policy: the weights, trained in place.
@@ -54,12 +55,12 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
     """
     runs = [CellRun(policy, cell, task, folder) for cell, (task, folder) in enumerate(zip(tasks, folders, strict=True))]
     results: dict[int, Ended] = {}
-    total = sum(run.last for run in runs)
 
     def end(cell: int, how: Ended) -> None:
         results[cell] = how
         if isinstance(how, Progress) and runs[cell].task.until is not None:
             runs[cell].save()
+        runs[cell].take_kept()
         hooks.ended(cell, how)
 
     for cell, run in enumerate(runs):
@@ -68,6 +69,7 @@ def train(policy: Policy, tasks: Sequence[Task], folders: Sequence[Path], hooks:
     before = saved = time.monotonic()
     while live := [cell for cell in range(len(runs)) if cell not in results]:
         errors = drive(policy, {cell: runs[cell].advance() for cell in live})
+        total = sum(run.progress.step if run.ended else run.last for run in runs)
         hooks.progress(sum(run.progress.step for run in runs), total)
         now, stop = time.monotonic(), hooks.should_stop()
         saving = stop or now - saved > hooks.checkpoint_every_s

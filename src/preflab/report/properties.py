@@ -1,0 +1,152 @@
+"""The table of what each method did to chosen, rejected and unseen responses, in the terms of "3D-Properties"."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from preflab.diagnose.findings import NOISE
+from preflab.diagnose.properties import Properties
+from preflab.report.analysis import Analysis
+from preflab.report.ranking import gain_over_start
+from preflab.report.sections import Cell, Table
+from preflab.report.tables import Group
+from preflab.report.wording import MISSING, count, names, number, percent, score, score_range, signed
+from preflab.stats.intervals import Interval
+
+HOW = (
+    "The first three columns are changes of log-prob from the start point to the weights that were kept, means over "
+    "the validation responses that are followed during training, with t intervals over seeds.",
+    "Drastic drop (P1): the change of rejected minus that of chosen; training asks for some of it, and it equals the "
+    "margin with its sign turned.",
+    "Degradation (P2): a run counts when its chosen responses ended below their likeliest evaluation by more than "
+    f"{NOISE:g} standard errors (paired, over responses); below it, after which share of the run that evaluation was.",
+    "Dispersion (P3): the change of unseen responses, which answer other prompts, minus the mean of the pair's two "
+    "changes; above zero they gained on the pair, though all three may have fallen.",
+)
+"""How each column is computed, for the foot of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a column reads: a group, its properties, and the report."""
+
+    analysis: Analysis
+    group: Group
+    facts: Properties
+
+
+def properties_tables(analysis: Analysis) -> list[Table]:
+    """Return one table per start point and size, the largest size first; none where no likelihood was followed."""
+    tables = []
+    for size in reversed(analysis.sizes):
+        for start in analysis.starts:
+            table = _table(analysis, start, size)
+            if table is not None:
+                tables.append(table)
+    return tables
+
+
+def _table(analysis: Analysis, start: str, size: int) -> Table | None:
+    groups = [Group(start, method, size) for method in analysis.methods]
+    found = {group: analysis.properties[group] for group in groups if group in analysis.properties}
+    if not found:
+        return None
+    metric = analysis.metric
+    columns: list[tuple[tuple[str, str], Callable[[_Row], Cell]]] = [
+        (("Chosen", "nats per response"), lambda row: _nats(row.facts.chosen)),
+        (("Rejected", "nats per response"), lambda row: _nats(row.facts.rejected)),
+        (("Unseen", "answers to other prompts"), lambda row: _nats(row.facts.unseen)),
+        (("Drastic drop (P1)", "rejected − chosen"), lambda row: _nats(row.facts.drop)),
+        (("Degradation (P2)", "runs in which chosen fell"), lambda row: _fell(row.facts)),
+        (("Dispersion (P3)", "unseen − the pair's mean"), lambda row: _nats(row.facts.dispersion)),
+        ((f"{metric.label} gained", "test prompts, 95 % over prompts and seeds"), _gained),
+        (("KL to the start", "nats per response"), _kl),
+        (("Setting", "runs; weights kept early"), _runs),
+    ]
+    rows = [_Row(analysis, group, facts) for group, facts in found.items()]
+    columns = [(title, cell) for title, cell in columns if any(cell(row).text != MISSING for row in rows)]
+    lines = [[Cell(analysis.title(row.group.method), kind="text"), *(c(row) for _, c in columns)] for row in rows]
+    for group in groups:
+        if group not in found and (why := _why_missing(analysis, group)):
+            blank = [Cell(MISSING, kind="muted")] * (len(columns) - 1)
+            lines.append([Cell(analysis.title(group.method), kind="text"), *blank, Cell(why, kind="text")])
+    caption = f"From {start}, {count(size, 'training pair')}; below each number its 95 % interval."
+    return Table(caption, [("Method", ""), *(title for title, _ in columns)], lines)
+
+
+def _nats(interval: Interval | None) -> Cell:
+    if interval is None:
+        return Cell(MISSING)
+    bounds = "one seed" if math.isnan(interval.low) else f"{signed(interval.low, 1)} to {signed(interval.high, 1)}"
+    return Cell(signed(interval.estimate, 1), bounds)
+
+
+def _fell(facts: Properties) -> Cell:
+    if facts.n_fall is None:
+        return Cell(MISSING)
+    text, fall = f"{facts.n_fall} of {len(facts.seeds)}", facts.fall
+    if fall is None:
+        return Cell(text)
+    since = f"after {_span(fall.since)}, " if _known(fall.since) else ""
+    return Cell(text, f"{since}by {number(fall.by, 1)}")
+
+
+def _gained(row: _Row) -> Cell:
+    scores, rate = row.analysis.scores.get("test"), row.analysis.metric.is_rate
+    gain = gain_over_start(scores, row.group) if scores is not None and scores.rows else None
+    if gain is None:
+        return Cell(MISSING)
+    change = gain.difference
+    return Cell(score(change.estimate, rate=rate, sign=True), score_range(change, rate=rate, sign=True))
+
+
+def _kl(row: _Row) -> Cell:
+    facts = row.analysis.behaviour.get("test", {}).get(row.group)
+    if facts is None or facts.kl is None:
+        return Cell(MISSING)
+    bounds = "" if math.isnan(facts.kl.low) else f"{number(facts.kl.low, 1)} to {number(facts.kl.high, 1)}"
+    return Cell(number(facts.kl.estimate, 1), bounds)
+
+
+def _runs(row: _Row) -> Cell:
+    cells = row.analysis.tables.cells
+    setting = row.analysis.settings(row.group)
+    mine = cells[_of(cells, row.group) & cells["setting"].isin(setting)]
+    lost = [f"{n} {state}" for state, n in mine["status"].value_counts().items() if state != "done"]
+    notes = [count(len(row.facts.seeds), "run"), *([names(lost)] if lost else []), *_kept(row.facts)]
+    return Cell("; ".join(setting) or "selected", "; ".join(notes), "text")
+
+
+def _kept(facts: Properties) -> list[str]:
+    """Return which weights runs that stop early kept; a first evaluation may hide a peak before it."""
+    if not facts.kept or not _known(facts.kept):
+        return []
+    first = f" (the first evaluation in {facts.n_first})" if facts.n_first else ""
+    return [f"kept after {_span(facts.kept)} of the steps{first}"]
+
+
+def _why_missing(analysis: Analysis, group: Group) -> str:
+    cells = analysis.tables.cells
+    states = cells.loc[_of(cells, group), "status"].value_counts()
+    if not len(states):
+        return ""
+    if states.index.tolist() == ["done"]:
+        return "not followed, or no setting selected yet"
+    return f"no setting to show: {names([f'{n} of {states.sum()} cells {state}' for state, n in states.items()])}"
+
+
+def _of(cells: pd.DataFrame, group: Group) -> "pd.Series[bool]":
+    """Return which rows are cells of a group."""
+    return (cells["start"] == group.start) & (cells["method"] == group.method) & (cells["size"] == group.size)
+
+
+def _known(shares: Sequence[float]) -> bool:
+    return all(math.isfinite(share) for share in shares)
+
+
+def _span(shares: Sequence[float]) -> str:
+    """Return `25 %`, or `6 to 12 %` where runs differ."""
+    low, high = (percent(bound(shares)) for bound in (min, max))
+    return low if low == high else f"{low.split()[0]} to {high}"
