@@ -59,7 +59,7 @@ def test_a_lever_that_is_off_changes_no_gradient(lever, lora):
 def test_the_grid_is_a_valid_study_of_four_methods():
     config = decode(document(GRID), source="grid")
     assert len(config.methods) == 4
-    cells = [len(next(v for v in spec.values() if len(v) > 1)) for spec in config.methods.values()]
+    cells = [len(next(v for v in spec.grid.values() if len(v) > 1)) for spec in config.methods.values()]
     assert sum(cells) * len(SIZES) == len(losses_of(GRID)) * len(SIZES) == 24
 
 
