@@ -8,6 +8,7 @@ from typing import Any, Final
 from preflab.core.errors import ConfigError
 from preflab.pocket.corpus import answer
 from preflab.pocket.language import words_of
+from preflab.pocket.paraphrase import paraphrase
 from preflab.pocket.rewards import gold_reward
 from preflab.pocket.tasks import Task
 
@@ -59,7 +60,8 @@ def make_pairs(
 
     Returns:
         Rows with `prompt` (messages), `chosen`, `rejected`, `family` and `meta`: the task's check, and under `pair` the
-        source, both gold rewards, and whether the labels were swapped or chosen by length.
+        source, both gold rewards, and whether the labels were swapped or chosen by length; under `paraphrase` the
+        chosen response in other words, where there are others.
 
     Raises:
         ConfigError: noise, length_bias or min_gap outside [0, 1].
@@ -96,10 +98,11 @@ def _pair(item: Candidates, *, by_length: bool, swapped: bool, min_gap: float) -
         "swapped": swapped,
         "by_length": by_length,
     }
+    other = paraphrase(item.task, better[1], unlike=[worse[1]])
     return {
         "prompt": [{"role": "user", "content": item.task.prompt}],
         "chosen": better[1],
         "rejected": worse[1],
         "family": item.task.family,
-        "meta": {**item.task.meta, "pair": pair},
+        "meta": {**item.task.meta, "pair": pair, **({"paraphrase": other} if other else {})},
     }
