@@ -76,13 +76,22 @@ def installed(*words, cache, check=0, cwd=None):
     return done
 
 
+FILES = {
+    "train": ("log", "monitor"),
+    "evaluate": ("pairs", "responses", "tokens"),
+    "diagnose": ("probes", "samples"),
+    "gradients": ("gradients",),
+}
+
+
 def contents(study):
     """Return everything a study measured, without the times."""
     index = json.loads((study / "index.json").read_text())
     tables = {}
     for cell in index["cells"]:
-        cell.pop("train_s"), cell.pop("evaluate_s")
-        for stage, names in (("train", ("log", "monitor")), ("evaluate", ("pairs", "responses"))):
+        for stage in ("train", "evaluate", "diagnose", "gradients"):
+            cell.pop(f"{stage}_s")
+        for stage, names in FILES.items():
             for name in names if cell[stage] else ():
                 path = study / cell[stage] / f"{name}.parquet"
                 if path.exists():
@@ -153,7 +162,7 @@ def test_running_again_changes_nothing_and_a_grown_grid_costs_only_its_new_cells
     after = {p: p.stat().st_mtime_ns for p in out.glob("artefacts/*/*/manifest.json")}
     assert before.items() <= after.items()
     new = [p.parts[-3] for p in after if p not in before]
-    assert sorted(set(new)) == ["evaluate", "train"] and new.count("train") == 2 * 2
+    assert sorted(set(new)) == ["diagnose", "evaluate", "train"] and new.count("train") == 2 * 2
     preflab("run", world, "--out", out, cache=cache)  # back to the study of the other tests
 
 

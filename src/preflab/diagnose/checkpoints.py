@@ -238,9 +238,9 @@ def _answering(own: pd.DataFrame, first: pd.DataFrame) -> str:
 
 
 def _direction(gradients: pd.DataFrame) -> Iterator[str]:
-    if gradients.empty:
-        return
     own, first = _of("checkpoint", gradients), _of("start", gradients)
+    if own.empty or first.empty:
+        return
     ratio, before = ((g["grad_rejected"] / g["grad_chosen"]).median() for g in (own, first))
     cosine = mean_interval(own["cosine"].to_numpy(dtype=float))
     shared = "; pushing one side moves the other with it" if cosine.estimate > SHARED_DIRECTION else ""

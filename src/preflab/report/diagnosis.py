@@ -77,24 +77,23 @@ def load_diagnosis(folder: Path) -> DiagnosisTables:
     if not path.exists():
         raise ConfigError(f"{folder}: no diagnosis here (no {INDEX}); `preflab diagnose` makes one.")
     index = json.loads(path.read_text(encoding="utf-8"))
-    start, prompts = folder / index["start"], pd.DataFrame(index["rows"])[["row", "prompt"]]
-    found = [_examined(each, start, folder / each["artefact"], prompts) for each in index["checkpoints"]]
-    return DiagnosisTables(index, tuple(found), pd.read_parquet(start / "pairs.parquet"))
+    found = [_examined(folder, index, each) for each in index["checkpoints"]]
+    return DiagnosisTables(index, tuple(found), pd.read_parquet(folder / index["start"] / "pairs.parquet"))
 
 
-def _examined(each: dict[str, Any], start: Path, own: Path, prompts: pd.DataFrame) -> Examined:
-    probes = pd.read_parquet(own / "probes.parquet")
-    if len(probes):
-        probes = probes.merge(prompts, on="row", validate="many_to_one")
-    samples, gradients = (
-        pd.concat(
-            [pd.read_parquet(f / file).assign(of=of) for of, f in (("start", start), ("checkpoint", own))],
-            ignore_index=True,
-        )
-        for file in ("samples.parquet", "gradients.parquet")
-    )
+def _examined(folder: Path, index: dict[str, Any], each: dict[str, Any]) -> Examined:
+    probes = pd.read_parquet(folder / each["artefact"] / "probes.parquet")
+    samples = _beside(folder, "samples.parquet", index["start"], each["artefact"])
+    gradients = _beside(folder, "gradients.parquet", index["start_gradients"], each["gradients"])
     diagnosis = diagnose(each["name"], probes, samples, gradients)
     return Examined(each["name"], tuple(each["notes"]), probes, samples, gradients, diagnosis)
+
+
+def _beside(folder: Path, file: str, start: str | None, own: str | None) -> pd.DataFrame:
+    """Return a table of the start point and one of the checkpoint, those that there are, told apart by `of`."""
+    places = (("start", start), ("checkpoint", own))
+    frames = [pd.read_parquet(folder / place / file).assign(of=of) for of, place in places if place is not None]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["of"])
 
 
 def write_diagnosis_report(folder: Path) -> tuple[Path, tuple[Diagnosis, ...]]:

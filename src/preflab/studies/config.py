@@ -177,6 +177,14 @@ class EvaluateConfig(Section):
     )
 
 
+class DiagnoseConfig(Section):
+    """What training did to every final cell, on pairs of the test split; `diagnose: null` leaves it out."""
+
+    rows: int = Field(64, ge=2, description="test rows that are scored with their probes, by one forward")
+    prompts: int = Field(32, ge=1, description="of the evaluation's answers to test prompts, those looked into")
+    gradients: int = Field(0, ge=0, description="pairs whose gradients are taken, by two backward passes each")
+
+
 class TuneConfig(Section):
     """Successive halving: settings that are behind on validation stop early; without it every setting goes to its end.
 
@@ -224,6 +232,7 @@ class StudyConfig(Section):
     sft: SftConfig = Field(default_factory=SftConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    diagnose: DiagnoseConfig | None = Field(default_factory=DiagnoseConfig)
     tune: TuneConfig | None = Field(None, description="stop settings early by successive halving; absent: none stops")
     numeric: NumericConfig = Field(default_factory=NumericConfig)
     run: RunConfig = Field(default_factory=RunConfig)
