@@ -35,6 +35,10 @@ def load_tables(study: Path) -> StudyTables:
         responses=_gather(study, cells, "evaluate", "responses.parquet"),
         dynamics=pd.concat([_dynamics(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         log=_gather(study, cells, "train", "log.parquet"),
+        probes=_gather(study, cells, "diagnose", "probes.parquet"),
+        samples=_gather(study, cells, "diagnose", "samples.parquet"),
+        gradients=_gather(study, cells, "gradients", "gradients.parquet"),
+        alike=_gather(study, cells, "diagnose", "pairs.parquet"),
         study=index["study"],
     )
 

@@ -252,13 +252,15 @@ def cost_table(analysis: Analysis) -> Table | None:
     if trained.empty:
         return None
     head = [("Method", ""), ("Cells", "whole grid"), ("Training", "sum"), ("Per cell", "mean training"),
-            ("Evaluation", "sum"), ("Tokens", "trained on"), ("Tokens per second", "training")]  # fmt: skip
+            ("Evaluation", "sum"), ("Diagnosis", "sum"), ("Tokens", "trained on"),
+            ("Tokens per second", "training")]  # fmt: skip
     rows = [_cost(analysis.title(m), trained[trained["method"] == m]) for m in analysis.methods]
     rows.append(_cost("all methods", trained))
     bases = cells[cells["method"] == ""]
     if not bases.empty and bases["evaluate_s"].notna().any():
         rows.append([Cell("start points", kind="text"), Cell(str(len(bases))), Cell(MISSING), Cell(MISSING),
-                     Cell(duration(bases["evaluate_s"].sum())), Cell(MISSING), Cell(MISSING)])  # fmt: skip
+                     Cell(duration(bases["evaluate_s"].sum())), Cell(duration(_diagnosis_s(bases))), Cell(MISSING),
+                     Cell(MISSING)])  # fmt: skip
     return Table("Worker time, summed over parallel workers; validation runs of the grid are included.", head, rows)
 
 
@@ -271,9 +273,14 @@ def _cost(name: str, cells: Any) -> list[Cell]:
         Cell(duration(train)),
         Cell(duration(cells["train_s"].mean())),
         Cell(duration(cells["evaluate_s"].sum(min_count=1))),
+        Cell(duration(_diagnosis_s(cells))),
         Cell(big(tokens)),
         Cell(big(speed)),
     ]
+
+
+def _diagnosis_s(cells: Any) -> float:
+    return float(cells[["diagnose_s", "gradients_s"]].stack().sum(min_count=1))
 
 
 def trouble_table(analysis: Analysis) -> Table | None:

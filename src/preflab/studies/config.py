@@ -180,7 +180,7 @@ class EvaluateConfig(Section):
 class DiagnoseConfig(Section):
     """What training did to every final cell, on pairs of the test split; `diagnose: null` leaves it out."""
 
-    rows: int = Field(64, ge=2, description="test rows that are scored with their probes, by one forward")
+    rows: int = Field(32, ge=2, description="test rows that are scored with their probes, by one forward")
     prompts: int = Field(32, ge=1, description="of the evaluation's answers to test prompts, those looked into")
     gradients: int = Field(0, ge=0, description="pairs whose gradients are taken, by two backward passes each")
 
