@@ -61,13 +61,13 @@ class StudyTables:
         responses: generated responses, one row per (cell, split, row).
         dynamics: likelihoods of a fixed validation subset during training, one row per (cell, step).
         log: loss and gradient norm, one row per (cell, step).
+        study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
+            cards of the methods and notes; any may be missing.
         probes: log-probs of test rows and their probes, one row per (cell, row, role); empty without a diagnosis, as
             the next three.
         samples: sampled answers that were looked into, one row per (cell, row); of start points too.
         gradients: gradient sizes, one row per (cell, row); of start points too.
         alike: how alike the responses of a pair are to a start point, one row per (cell, row).
-        study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
-            cards of the methods and notes; any may be missing.
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -75,11 +75,11 @@ class StudyTables:
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     dynamics: pd.DataFrame = field(default_factory=pd.DataFrame)
     log: pd.DataFrame = field(default_factory=pd.DataFrame)
+    study: Mapping[str, Any] = field(default_factory=dict)
     probes: pd.DataFrame = field(default_factory=pd.DataFrame)
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
     gradients: pd.DataFrame = field(default_factory=pd.DataFrame)
     alike: pd.DataFrame = field(default_factory=pd.DataFrame)
-    study: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Group(NamedTuple):
