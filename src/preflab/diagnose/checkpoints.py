@@ -62,7 +62,9 @@ REMEDIES: dict[Code, tuple[str, ...]] = {
     "learning": (),
     "suppression": ("`sft_dpo` or `dpop`, if the chosen responses should rise",),
     "separation": (),
-    "unchanged": ("more steps, a larger learning rate, or more rows to see smaller changes (`--rows`)",),
+    "unchanged": (
+        "more steps, a larger learning rate, or more rows for smaller changes (`--rows`, in a study `diagnose.rows`)",
+    ),
 }
 
 

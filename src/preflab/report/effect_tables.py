@@ -126,7 +126,7 @@ def _answers(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
             *[Cell("0", kind="muted")] * 2,
             *(Cell(number(before[name], digits)) for name, digits in plain),
             *(Cell(percent(before[name])) for name in ("truncated", "distinct")),
-            *[Cell(MISSING, kind="muted")] * 3,
+            *(Cell(number(before.get(name), 2)) for name in GRADIENTS),
         ]
     ]
     for title, effect in sound:

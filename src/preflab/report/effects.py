@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from preflab.diagnose.checkpoints import (
-    MEANING,
     NAMES,
     REMEDIES,
     Change,
@@ -40,7 +39,7 @@ class Effect:
             prompts. Empty where nothing finite was measured.
         parts: chosen and rejected to the change of the first token and of the rest, nats.
         answers: of the sampled answers, by the names in `SHOWN`; intervals likewise.
-        before: the same of the start point's answers.
+        before: the same of the start point's answers and gradients.
         gradients: medians over pairs by the names in `GRADIENTS`; empty where none were taken.
         alike: change of each chosen response, averaged over seeds, beside the CHES scores before training.
     """
@@ -83,9 +82,10 @@ class Effect:
         """The verdict in a sentence, with its numbers."""
         if not self.diagnoses:
             return "Training diverged with every seed."
-        meaning = MEANING[self.diagnosis.code].partition(": ")[2]
-        why = f": {meaning}" if meaning else ""
-        return f"{self.agreement[0].upper()}{self.agreement[1:]}{why}. {self.numbers[0].upper()}{self.numbers[1:]}."
+        # What the verdict means stands in its own sentence: `Collapse: answers repeat themselves. Chosen ...`
+        said = self.diagnosis.headline.partition(". ")[0]
+        why = said.partition(": ")[2] or said.lower()
+        return f"{self.agreement[0].upper()}{self.agreement[1:]}: {why}. {self.numbers[0].upper()}{self.numbers[1:]}."
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -164,9 +164,7 @@ def _effect(group: Group, cells: Sequence[_Cell], n_diverged: int) -> Effect:
         changes=_changes(sound),
         parts={role: _first_and_rest(sound, role) for role in ("chosen", "rejected")} if sound else {},
         answers=_over_seeds([cell.drawn for cell in sound], _ANSWERS),
-        before={name: float(value(sound[0].of(sound[0].samples, "start"))) for name, value in _ANSWERS.items()}
-        if sound
-        else {},
+        before=_before(sound[0]) if sound else {},
         gradients=_over_seeds([cell.of(cell.gradients) for cell in taken], _GRADIENTS),
         alike=_alike(sound),
     )
@@ -181,6 +179,13 @@ _GRADIENTS: Mapping[str, Callable[[pd.DataFrame], float]] = {
     name: (lambda taken, name=name: taken[name].median())  # type: ignore[misc]
     for name in GRADIENTS
 }
+
+
+def _before(cell: _Cell) -> dict[str, float]:
+    """Return what the start point's answers and gradients are like."""
+    drawn, taken = cell.of(cell.samples, "start"), cell.of(cell.gradients, "start")
+    found = {name: float(measure(drawn)) for name, measure in _ANSWERS.items()}
+    return found | ({name: float(measure(taken)) for name, measure in _GRADIENTS.items()} if len(taken) else {})
 
 
 def _over_seeds(

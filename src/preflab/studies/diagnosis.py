@@ -276,7 +276,7 @@ def _checkpoint(bench: _Bench, start: Artefact, checkpoint: Checkpoint) -> _Meas
         with bench.store.write(spec, info) as folder:
             for name, records in zip((PROBES_FILE, ANSWERS_FILE), tables, strict=True):
                 write_table(folder / name, records)
-        del model
+        del model  # its gradients come from a fresh one
     artefact = bench.store.get(spec)
     gradients, notes = None, checkpoint.notes
     if artefact.info["finite"]:
@@ -385,14 +385,8 @@ def _index(
         "command": command,
         "request": asdict(bench.request),
         "rows": [
-            {
-                "row": place,
-                "line": example.row,
-                "prompt": prompt_text(example.prompt),
-                "chosen": example.chosen,
-                "rejected": example.rejected,
-                "family": example.family,
-            }
+            {"row": place, "line": example.row, "prompt": prompt_text(example.prompt)}
+            | {name: getattr(example, name) for name in ("chosen", "rejected", "family")}
             for place, example in enumerate(bench.examples)
         ],
         "start": within(start),
