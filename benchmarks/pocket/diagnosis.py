@@ -143,6 +143,7 @@ def document(data: str, seed: int, rate: float, size: int) -> dict[str, Any]:
         "seeds": [seed],
         "data": {"train": f"pocket:{data}", "validation": 64, "test": "pocket:test"},
         "evaluate": {"reward": "pocket", "n_prompts": 192, "n_pairs": 64, "max_new_tokens": 48},
+        "diagnose": None,  # the command measures the same runs, on validation pairs
     }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preflab.diagnose.checkpoints import changes, diagnose, kl_per_token
+from preflab.diagnose.checkpoints import agreement, changes, commonest, diagnose, kl_per_token
 
 ROLES = ("chosen", "rejected", "mismatched", "greedy", "sampled", "shuffled", "repeated")
 NO_GRADIENTS = pd.DataFrame(columns=["of", "grad_chosen", "grad_rejected", "cosine"])
@@ -137,3 +137,39 @@ def test_numbers_that_are_not_finite_are_a_verdict(where):
         frame, drawn = frame.iloc[:0], drawn[drawn["of"] == "start"]
     found = diagnose("a", frame, drawn, NO_GRADIENTS)
     assert found.code == "broken" and found.remedies
+
+
+def test_samples_alone_show_that_everything_gets_the_same_answer():
+    drawn = samples(texts=["no"] * 12)
+    found = diagnose("a", probes(chosen=3), drawn[drawn["kind"] == "sampled"], NO_GRADIENTS)
+    assert found.code == "collapse" and "same answer" in found.headline
+
+
+def test_gradients_of_one_side_alone_are_no_evidence():
+    gradients = pd.DataFrame({"of": ["start"], "grad_chosen": [1.0], "grad_rejected": [1.0], "cosine": [0.9]})
+    assert not any("Gradients" in line for line in diagnose("a", probes(), samples(), gradients).evidence)
+
+
+def test_rows_of_unpaired_data_lend_each_other_their_sides():
+    frame = probes(chosen=3.0, rejected=-2.0)
+    desirable = frame["row"] % 2 == 0
+    alone = frame[~((frame["role"] == "chosen") & ~desirable) & ~((frame["role"] == "rejected") & desirable)]
+    found, both = changes(alone), changes(frame)
+    for role in ("chosen", "rejected"):
+        assert found[role].total.n == 15
+    sides = [alone[alone["role"] == role] for role in ("chosen", "rejected")]
+    rose, fell = ((side["total"] - side["start_total"]).to_numpy() for side in sides)
+    assert found["margin"].total.estimate == pytest.approx(float((rose - fell).mean()))
+    assert found["margin"].total.n == 15 and both["margin"].total.n == 30
+    assert diagnose("a", alone, samples(), NO_GRADIENTS).code == "learning"
+
+
+def test_the_verdict_on_most_seeds_counts_and_the_worst_of_as_many():
+    assert commonest(("learning", "learning", "collapse")) == "learning"
+    assert commonest(("learning", "displacement")) == commonest(("displacement", "learning")) == "displacement"
+    assert agreement(("learning",)) == "learning, one seed"
+    assert agreement(("displacement",) * 3) == "displacement in 3 of 3 seeds"
+    assert agreement(("learning", "collapse", "learning"), 1) == (
+        "learning in 2 of 4 seeds, collapse in 1, divergence in 1"
+    )
+    assert agreement((), 2) == "divergence in 2 of 2 seeds"

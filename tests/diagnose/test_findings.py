@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preflab.diagnose.findings import Contest, diagnose
+from preflab.diagnose.findings import Contest, Judged, diagnose
 
 
 def cells(**changes):
@@ -29,13 +29,12 @@ def responses(lengths=(10.0, 10.0, 10.0), rewards=(0.5, 0.5, 0.5), kl=(0.0, 1.0,
     return pd.concat(frames, ignore_index=True)
 
 
-def dynamics(chosen, rejected):
-    frame = [
-        {"cell": cell, "step": step, "chosen_total": -30 + chosen * share, "rejected_total": -30 + rejected * share,
-         "margin": (chosen - rejected) * share, "chosen_total_se": 0.5}
-        for cell in ("d0", "d1") for step, share in ((0, 0.0), (5, 0.5), (10, 1.0))
-    ]  # fmt: skip
-    return pd.DataFrame(frame)
+def judged(*groups):
+    """Groups by the verdict on each of their seeds; chosen fell more from group to group."""
+    return [
+        Judged(f"{name} from base, 64 pairs", verdicts, -9.0 - k, f"chosen {-9 - k}")
+        for k, (name, verdicts) in enumerate(groups)
+    ]
 
 
 def codes(*tables):
@@ -43,71 +42,72 @@ def codes(*tables):
 
 
 def test_a_healthy_study_has_no_findings():
-    assert codes(cells(), dynamics(2.0, -3.0), responses()) == set()
+    assert codes(cells(), responses(), (), judged(("dpo", ("learning", "suppression")))) == set()
 
 
 def test_empty_tables_have_no_findings():
     empty = responses().iloc[:0]
-    assert codes(cells(), pd.DataFrame(), empty) == set()
+    assert codes(cells(), empty) == set()
 
 
-def test_falling_chosen_likelihood_with_a_growing_margin_is_displacement():
-    (finding,) = diagnose(cells(), dynamics(-9.0, -20.0), responses())
-    assert finding.code == "displacement"
-    assert finding.evidence == ("dpo from base, 64 pairs: chosen -9.0, rejected -20.0 nats per response",)
+def test_displacement_with_most_seeds_is_noted_and_the_strongest_named():
+    groups = judged(("dpo", ("displacement", "displacement", "learning")), ("kto", ("displacement",)), ("ipo",
+                    ("suppression", "suppression", "displacement")))  # fmt: skip
+    (finding,) = diagnose(cells(), responses(), (), groups)
+    assert (finding.code, finding.level) == ("displacement", "note")
+    assert "Displacement in 2 of 3 groups" in finding.text and "Strongest: kto from base, 64 pairs." in finding.text
+    assert finding.evidence == (
+        "kto from base, 64 pairs: displacement, one seed; chosen -10",
+        "dpo from base, 64 pairs: displacement in 2 of 3 seeds, learning in 1; chosen -9",
+    )
 
 
-@pytest.mark.parametrize(("chosen", "rejected"), [(-9.0, 1.0), (-0.8, -20.0)])
-def test_a_shrinking_margin_or_a_fall_within_the_noise_is_no_displacement(chosen, rejected):
-    assert "displacement" not in codes(cells(), dynamics(chosen, rejected), responses())
+@pytest.mark.parametrize("code", ["broken", "collapse", "reversed"])
+def test_harm_with_a_single_seed_is_a_warning(code):
+    groups = judged(("dpo", ("learning", "learning", code)), ("kto", ("learning",)))
+    (finding,) = diagnose(cells(), responses(), (), groups)
+    assert (finding.code, finding.level) == ("harm", "warning")
+    assert finding.evidence == (f"dpo from base, 64 pairs: learning in 2 of 3 seeds, {code} in 1; chosen -9",)
 
 
 @pytest.mark.parametrize(
     ("length", "found"), [((10, 14, 14), True), ((10, 7, 7), True), ((10, 11, 11), False), ((10, 14, 9), False)]
 )
 def test_length_drift_is_judged_on_the_mean_of_the_seeds(length, found):
-    assert ("length_drift" in codes(cells(), pd.DataFrame(), responses(lengths=length))) == found
+    assert ("length_drift" in codes(cells(), responses(lengths=length))) == found
 
 
 def test_truncation_is_reported_also_for_the_start_point():
-    (finding,) = diagnose(cells(), pd.DataFrame(), responses(cut=(0.5, 0.1, 0.1)))
+    (finding,) = diagnose(cells(), responses(cut=(0.5, 0.1, 0.1)))
     assert (finding.code, finding.level) == ("truncation", "warning")
     assert finding.evidence == ("start point from base: 50%", "dpo from base: 10%")
 
 
 def test_a_reward_below_the_start_point_is_overoptimisation():
-    assert "overoptimisation" in codes(cells(), pd.DataFrame(), responses(rewards=(0.6, 0.4, 0.4)))
-    assert "overoptimisation" not in codes(cells(), pd.DataFrame(), responses(rewards=(0.5, 0.505, 0.49)))
+    assert "overoptimisation" in codes(cells(), responses(rewards=(0.6, 0.4, 0.4)))
+    assert "overoptimisation" not in codes(cells(), responses(rewards=(0.5, 0.505, 0.49)))
 
 
 def test_large_kl_is_reported():
-    (finding,) = diagnose(cells(), pd.DataFrame(), responses(kl=(0.0, 15.0, 9.0)))
+    (finding,) = diagnose(cells(), responses(kl=(0.0, 15.0, 9.0)))
     assert finding.code == "far_from_start"
     assert finding.evidence == ("dpo from base, 64 pairs: 12.0 nats per response",)
 
 
 def test_divergence_comes_first_with_its_rate():
-    found = diagnose(cells(d1={"status": "diverged", "selected": False}), pd.DataFrame(), responses(kl=(0, 15, 15)))
+    found = diagnose(cells(d1={"status": "diverged", "selected": False}), responses(kl=(0, 15, 15)))
     assert [finding.code for finding in found] == ["divergence", "far_from_start"]
     assert found[0].evidence == ("dpo: 1 of 2 cells",)
 
 
 def test_only_a_selected_setting_on_the_edge_counts():
-    assert codes(cells(d0={"edge": True}), pd.DataFrame(), responses()) == {"grid_edge"}
-    assert codes(cells(d0={"edge": True, "selected": False}), pd.DataFrame(), responses()) == set()
+    assert codes(cells(d0={"edge": True}), responses()) == {"grid_edge"}
+    assert codes(cells(d0={"edge": True, "selected": False}), responses()) == set()
 
 
 def test_a_shared_first_place_is_named_with_the_detectable_difference():
     contests = (Contest("base", "DPO", ("IPO", "KTO"), "0.05"), Contest("sft", "DPO", (), "0.04"))
-    (finding,) = diagnose(cells(), pd.DataFrame(), responses(), contests)
+    (finding,) = diagnose(cells(), responses(), contests)
     assert finding.code == "not_separable"
     assert "1 of 2 rankings" in finding.text
     assert finding.evidence == ("base: DPO, IPO and KTO; detectable difference 0.05",)
-
-
-def test_displacement_says_what_became_of_unseen_answers():
-    followed = dynamics(-9.0, -20.0)
-    followed["unseen_total"] = -40.0 + followed["step"] * 0.3
-    (finding,) = diagnose(cells(), followed, responses())
-    assert finding.evidence[0].endswith("rejected -20.0, answers to other prompts +3.0 nats per response")
-    assert "Answers to other prompts, which are unseen, rose in 1." in finding.text

@@ -83,6 +83,46 @@ def test_a_broken_checkpoint_and_a_padded_vocabulary_do_not_stop_the_others(worl
     assert "broken" in (tmp_path / "out" / "diagnosis.html").read_text()
 
 
+def test_gradients_without_memory_cost_nothing_else_of_a_checkpoint(world, tmp_path, monkeypatch):
+    folder, model, data = world
+    words = ["diagnose", model, folder / "run" / "checkpoint-9", "--data", data, "--rows", "8", "--prompts", "2"]
+    words += ["--out", tmp_path / "out"]
+
+    def no_memory(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("preflab.studies.diagnosis.gradient_records", no_memory)
+        done = preflab(*words, "--json", cache=tmp_path)
+    assert done.stderr.count("not enough memory for gradients") == 2  # the start point's too
+    (found,) = json.loads(done.stdout)["diagnoses"]
+    assert found["code"] != "broken" and not any("Gradients" in line for line in found["evidence"])
+    assert "There was not enough memory for its gradients." in (tmp_path / "out" / "diagnosis.html").read_text()
+    again = preflab(*words, "--json", cache=tmp_path)
+    assert "scoring" not in again.stderr and "gradients of 8 pairs" in again.stderr
+    assert any("Gradients" in line for line in json.loads(again.stdout)["diagnoses"][0]["evidence"])
+
+
+def test_a_held_out_split_of_a_folder_is_chosen_by_name(world, tmp_path):
+    folder, model, data = world
+    rows, split = data.read_text().splitlines(), tmp_path / "data"
+    split.mkdir()
+    (split / "train.jsonl").write_text("\n".join(rows[:40]) + "\n")
+    (split / "test.jsonl").write_text("\n".join(rows[40:]) + "\n")
+    words = ["diagnose", model, folder / "adapter", "--prompts", "2", "--gradients", "0", "--rows", "60"]
+    for name, chosen in (("train", rows[:40]), ("test", rows[40:])):
+        preflab(*words, "--data", split, "--split", name, "--out", tmp_path / name, cache=tmp_path)
+        index = json.loads((tmp_path / name / "diagnosis.json").read_text())
+        prompts = {json.loads(row)["prompt"][0]["content"] for row in chosen}
+        assert {row["prompt"].removeprefix("User: ") for row in index["rows"]} == prompts
+    wrong = preflab(*words, "--data", data, "--split", "test", "--out", tmp_path / "x", cache=tmp_path, check=2)
+    assert "pairs.jsonl is one file, which has no splits" in wrong.stderr
+    missing = preflab(
+        *words, "--data", split, "--split", "validation", "--out", tmp_path / "x", cache=tmp_path, check=3
+    )
+    assert "validation" in missing.stderr and "Traceback" not in missing.stderr
+
+
 def test_an_adapter_of_unknown_base_and_another_template_are_said(world, tmp_path):
     folder, model, data = world
     adapter = tmp_path / "adapter"

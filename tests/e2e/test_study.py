@@ -76,13 +76,22 @@ def installed(*words, cache, check=0, cwd=None):
     return done
 
 
+FILES = {
+    "train": ("log", "monitor"),
+    "evaluate": ("pairs", "responses", "tokens"),
+    "diagnose": ("probes", "samples"),
+    "gradients": ("gradients",),
+}
+
+
 def contents(study):
     """Return everything a study measured, without the times."""
     index = json.loads((study / "index.json").read_text())
     tables = {}
     for cell in index["cells"]:
-        cell.pop("train_s"), cell.pop("evaluate_s")
-        for stage, names in (("train", ("log", "monitor")), ("evaluate", ("pairs", "responses"))):
+        for stage in ("train", "evaluate", "diagnose", "gradients"):
+            cell.pop(f"{stage}_s")
+        for stage, names in FILES.items():
             for name in names if cell[stage] else ():
                 path = study / cell[stage] / f"{name}.parquet"
                 if path.exists():
@@ -153,14 +162,15 @@ def test_running_again_changes_nothing_and_a_grown_grid_costs_only_its_new_cells
     after = {p: p.stat().st_mtime_ns for p in out.glob("artefacts/*/*/manifest.json")}
     assert before.items() <= after.items()
     new = [p.parts[-3] for p in after if p not in before]
-    assert sorted(set(new)) == ["evaluate", "train"] and new.count("train") == 2 * 2
+    assert sorted(set(new)) == ["diagnose", "evaluate", "train"] and new.count("train") == 2 * 2
     preflab("run", world, "--out", out, cache=cache)  # back to the study of the other tests
 
 
 def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the_same_result(world, whole, tmp_path):
     out, _, _ = whole
     stopped, cache = tmp_path / "stopped", tmp_path / "cache"  # the reference stage is stopped and continued too
-    for runs, n, how in ((1, 4, signal.SIGKILL), (2, 10, signal.SIGINT)):
+    stops = ((1, 4, "*", signal.SIGKILL), (2, 10, "*", signal.SIGINT), (3, 3, "diagnose", signal.SIGKILL))
+    for runs, n, kind, how in stops:
         with subprocess.Popen(
             [PREFLAB, "run", world, "--out", stopped],
             stdout=subprocess.DEVNULL,
@@ -168,7 +178,7 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
             env=environment(cache),
             start_new_session=True,
         ) as process:
-            wait_for_artefacts(process, stopped, n, runs=runs)
+            wait_for_artefacts(process, stopped, n, runs=runs, kind=kind)
             assert process.poll() is None, "the study ended before it could be stopped"
             process.send_signal(how)  # the parent alone: its workers must follow, or the pipe stays open
             process.communicate(timeout=60)
@@ -177,12 +187,12 @@ def test_a_study_that_is_killed_and_stopped_continues_by_the_same_command_to_the
     assert_same(contents(stopped), contents(out))
 
 
-def wait_for_artefacts(process, study, n, *, runs=1):
-    """Wait until the study has so many artefacts and has begun to run so often, the last time by this process."""
+def wait_for_artefacts(process, study, n, *, runs=1, kind="*"):
+    """Wait until the study has so many artefacts of a kind and ran so often, the last time by this process."""
     deadline, events = time.monotonic() + 120, study / "events.jsonl"
     while process.poll() is None and time.monotonic() < deadline:
         begun = events.read_text().count('"event": "run"') if events.exists() else 0
-        if begun >= runs and len(list(study.glob("artefacts/*/*/manifest.json"))) >= n:
+        if begun >= runs and len(list(study.glob(f"artefacts/{kind}/*/manifest.json"))) >= n:
             return
         time.sleep(0.05)
 
@@ -212,6 +222,70 @@ def test_a_study_from_before_unseen_answers_were_followed_still_has_its_report(w
     page = (old / "report.html").read_text()
     assert ">chosen</text>" in page and ">unseen</text>" not in page
     assert ">unseen</text>" in (out / "report.html").read_text()
+
+
+def test_a_study_from_before_its_cells_were_diagnosed_still_has_its_report(whole, tmp_path):
+    out, cache, _ = whole
+    old = shutil.copytree(out, tmp_path / "old", ignore=shutil.ignore_patterns("diagnose"))
+    index = json.loads((old / "index.json").read_text())
+    for cell in index["cells"]:
+        for name in ("diagnose", "gradients"):
+            del cell[name], cell[f"{name}_s"]
+    (old / "index.json").write_text(json.dumps(index))
+    summary = json.loads(preflab("report", old, "--json", cache=cache).stdout)
+    assert summary["effects"] == [] and not any("diagnosed" in line for line in summary["missing"])
+    assert 'id="effects"' not in (old / "report.html").read_text()
+    assert 'id="effects"' in (out / "report.html").read_text()
+
+
+def test_a_diagnosis_says_what_the_evaluation_measured_and_can_be_had_later(world, whole, tmp_path):
+    """With whole weights and with adapters; a study without a diagnosis keeps everything when it gets one."""
+    _, cache, _ = whole
+    asked = ["diagnose={rows: 7, prompts: 3, gradients: 2}"]
+    for name, lora, first in (("whole", "null", ["diagnose=null"]), ("adapters", "{r: 2}", asked)):
+        out, before = tmp_path / name, {}
+        words = ["methods={dpo: {learning_rate: 1e-2}}", "seeds=1", "starts=[base]", f"train.lora={lora}"]
+        for more in (first, asked) if first != asked else (asked,):
+            before = {p: p.stat().st_mtime_ns for p in out.glob("artefacts/*/*/manifest.json")}
+            preflab("run", world, "--out", out, *[w for word in words + more for w in ("--set", word)], cache=cache)
+        after = {p: p.stat().st_mtime_ns for p in out.glob("artefacts/*/*/manifest.json")}
+        assert before.items() <= after.items()
+        assert not before or {p.parts[-3] for p in after if p not in before} == {"diagnose", "gradients"}
+        cells, tables = contents(out)
+        for cell in (cell for cell in cells if cell["method"]):
+            probes, pairs, samples, responses, gradients = (
+                tables[cell["cell"], name] for name in ("probes", "pairs", "samples", "responses", "gradients")
+            )
+            chosen = probes[probes["role"] == "chosen"].merge(pairs[pairs["split"] == "test"], on="row")
+            assert len(chosen) == 7 and len(gradients) == 2
+            assert chosen["total"].to_numpy() == pytest.approx(chosen["chosen_total"].to_numpy(), abs=1e-4)
+            assert chosen["start_total"].to_numpy() == pytest.approx(chosen["reference_chosen_total"], abs=1e-4)
+            answers = samples.merge(responses, on=["row"], suffixes=("", "_evaluated"))
+            assert len(answers) == 3 and (answers["text"] == answers["response"]).all()
+            assert answers["policy_total"].to_numpy() == pytest.approx(answers["policy_total_evaluated"], abs=1e-4)
+            assert answers["kl_k3"].to_numpy() == pytest.approx(answers["kl_k3_evaluated"], abs=1e-3)
+            assert (answers["kl_exact"] > 0).all()
+
+
+def test_a_diagnosis_that_fails_stops_nothing_else(world, whole, tmp_path):
+    """The only thing missing is one artefact of an evaluation: its diagnosis fails, the others stand."""
+    _, cache, _ = whole
+    out = tmp_path / "failing"
+    words = ["methods={dpo: {learning_rate: 1e-2}}", "seeds=2", "starts=[base]"]
+    words = ["run", world, "--out", out, *[w for word in words for w in ("--set", word)]]
+    preflab(*words, "--set", "diagnose=null", cache=cache)
+    first = next(cell for cell in contents(out)[0] if cell["method"])
+    manifest = out / first["evaluate"] / "manifest.json"
+    document = json.loads(manifest.read_text())
+    del document["files"]["tokens.parquet"]
+    manifest.write_text(json.dumps(document))
+    (manifest.parent / "tokens.parquet").unlink()
+    done = preflab(*words, cache=cache, check=4)
+    assert "tokens.parquet" in done.stderr and "Traceback" not in done.stderr
+    cells = [cell for cell in contents(out)[0] if cell["method"]]
+    assert [cell["diagnose"] is None for cell in cells] == [cell["cell"] == first["cell"] for cell in cells]
+    summary = json.loads(preflab("report", out, "--json", cache=cache).stdout)
+    assert "1 cell is not diagnosed." in summary["missing"] and len(summary["effects"][0]["codes"]) == 1
 
 
 def test_start_points_can_be_added_later(world, whole, tmp_path):
@@ -266,6 +340,8 @@ def test_unpaired_data_feeds_kto_with_a_grid_and_is_refused_for_pairs(world, who
     assert [c["status"] for c in cells] == ["done"] * 3 and sum(c["selected"] for c in cells) == 2
     pairs = next(t for (cell, name), t in tables.items() if name == "pairs")
     assert pairs[["chosen_total", "rejected_total"]].notna().all(axis=1).sum() >= 3
+    (effect,) = json.loads(preflab("report", out, "--json", cache=cache).stdout)["effects"]
+    assert effect["changes"]["margin"]["total"]["n"] >= 3 and {"chosen", "rejected", "greedy"} <= set(effect["changes"])
     refused = preflab("train", model, data, "--method", "dpo", *sets, "--out", tmp_path / "x", cache=cache, check=2)
     assert "methods.dpo: needs pairs of responses, but data.train is unpaired" in refused.stderr
 
@@ -337,8 +413,9 @@ def test_demonstrations_feed_sft(world, whole, tmp_path):
     model = re.search(r"base: ([^,]+),", world.read_text())[1]
     sets = ["train={batch_size: 4}", "evaluate={n_prompts: 4, max_new_tokens: 4}", "data.validation=8", "data.test=12"]
     sets = [w for s in sets for w in ("--set", s)]
-    preflab("train", model, data, "--method", "sft", *sets, "--out", out, cache=cache)
+    done = preflab("train", model, data, "--method", "sft", *sets, "--out", out, cache=cache)
     assert [c["status"] for c in contents(out)[0]] == ["done", "done"]
+    assert "There is no diagnosis: the first 32 test rows do not hold" in " ".join(done.stderr.split())
 
 
 def test_a_second_run_of_a_running_study_is_refused_and_its_status_is_not(world, whole):
@@ -366,6 +443,9 @@ def test_divergence_is_a_result(world, whole, tmp_path):
     assert set(cells[wild]["status"]) == {"diverged"} and cells[wild]["step"].notna().all()
     assert set(cells[~wild]["status"]) == {"done"} and cells[~wild]["selected"].all()
     assert "diverged" in (out / "report.html").read_text(encoding="utf-8")
+    summary = json.loads(preflab("report", out, "--json", cache=cache).stdout)
+    found = {effect["method"]: effect for effect in summary["effects"]}
+    assert found["kto"]["agreement"] == "divergence in 2 of 2 seeds" and len(found["dpo"]["codes"]) == 2
 
 
 def test_plan_and_report_as_json(world, whole):

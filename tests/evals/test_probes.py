@@ -5,11 +5,19 @@ import pytest
 import torch
 from tests.tiny import random_rows, tiny_model
 
-from preflab.core.errors import DataError
 from preflab.data.examples import TokenRow
-from preflab.evals.probes import add_probes, describe_answers, gradient_sizes, similarities, summary
-from preflab.sampling.generate import GenerationSettings, Response, generate
-from preflab.scoring.logps import prove
+from preflab.data.mismatched import add_mismatched
+from preflab.evals.probes import (
+    add_probes,
+    answer_states,
+    describe_answers,
+    gradient_sizes,
+    probe_records,
+    similarities,
+    summary,
+)
+from preflab.sampling.generate import GenerationSettings, generate
+from preflab.scoring.logps import prove, score
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +43,8 @@ def logits(model, row, tokens):
 
 def test_every_pair_gets_its_probes():
     rows = random_rows(5, seed=3)
-    answer = [Response(np.array([7, 1]), truncated=False)] * 5
-    found = add_probes(rows, greedy=answer, sampled=answer, max_tokens=40)
+    answer = [np.array([7, 1])] * 5
+    found = add_probes(add_mismatched(rows, blocks=(), max_tokens=40), greedy=answer, sampled=answer)
     others = {tuple(ids) for row in rows for ids in row.responses.values()}
     for before, row in zip(rows, found, strict=True):
         chosen = before.responses["chosen"]
@@ -53,18 +61,38 @@ def test_a_probe_that_equals_a_response_of_the_pair_is_left_out():
     rows = [
         TokenRow(i, np.array([i + 2, 9]), {"chosen": np.array([7, 1]), "rejected": np.array([8, 1])}) for i in (0, 1)
     ]
-    seen, unseen = Response(np.array([8, 1]), truncated=False), Response(np.array([5, 1]), truncated=False)
-    first, _ = add_probes(rows, greedy=[seen] * 2, sampled=[unseen] * 2, max_tokens=40)
+    seen, unseen = np.array([8, 1]), np.array([5, 1])
+    first, _ = add_probes(add_mismatched(rows, blocks=()), greedy=[seen] * 2, sampled=[unseen] * 2)
     # One word has one order and one repetition, and the other row lends a response that this one has too.
     assert set(first.responses) == {"chosen", "rejected", "sampled"}
 
 
-def test_rows_of_one_prompt_have_no_unseen_answers():
-    row = random_rows(1)[0]
-    rows = [TokenRow(i, row.prompt, row.responses) for i in range(3)]
-    answer = [Response(np.array([7, 1]), truncated=False)] * 3
-    with pytest.raises(DataError):
-        add_probes(rows, greedy=answer, sampled=answer, max_tokens=40)
+def test_rows_with_one_response_and_prompts_nobody_asked_have_the_probes_that_they_can_have():
+    full, other = random_rows(2, seed=4)
+    rows = [
+        TokenRow(1, full.prompt, {"chosen": full.responses["chosen"]}),
+        TokenRow(2, other.prompt, {"rejected": other.responses["rejected"]}),
+    ]
+    first, second = add_probes(rows, greedy=[np.array([7, 1]), None], sampled=[None, None])
+    assert {"chosen", "greedy"} <= set(first.responses) and "sampled" not in first.responses
+    assert set(second.responses) == {"rejected"}
+
+
+def test_a_record_of_a_probe_stands_beside_the_start_points_log_probs(models):
+    model, start = models
+    rows = random_rows(3, seed=11, roles=("chosen", "rejected", "greedy"))
+    rows.append(TokenRow(9, rows[0].prompt, {"chosen": rows[1].responses["chosen"]}))
+    known = score(start, rows, ("chosen", "rejected", "mismatched", "paraphrase", "greedy", "sampled", "shuffled",
+                                "repeated"), budget=40)  # fmt: skip
+    found = probe_records(model, rows, known, budget=40)
+    assert [(r["row"], r["role"], r["prompt"]) for r in found[-2:]] == [(3, "greedy", 2), (9, "chosen", 0)]
+    for record in found:
+        row = next(row for row in rows if row.row == record["row"])
+        tokens = row.responses[record["role"]]
+        taken = torch.from_numpy(tokens)[:, None]
+        assert record["total"] == pytest.approx(float(logits(model, row, tokens).gather(-1, taken).sum()))
+        assert record["start_total"] == pytest.approx(float(logits(start, row, tokens).gather(-1, taken).sum()))
+        assert record["first_change"] + record["tail_change"] == pytest.approx(record["total"] - record["start_total"])
 
 
 def test_greedy_answers_take_the_likeliest_token(models):
@@ -78,7 +106,10 @@ def test_answers_are_described_by_what_both_models_say_at_every_position(models)
     model, start = models
     rows = random_rows(4, seed=6)
     found = answers(model, rows, greedy=False)
-    for row, answer, got in zip(rows, found, describe_answers(model, start, rows, found, budget=60), strict=True):
+    described = describe_answers(model, start, rows, found, budget=60)
+    states = answer_states(model, rows, found, budget=60)
+    assert describe_answers(model, start, rows, found, budget=60, states=states) == described
+    for row, answer, got in zip(rows, found, described, strict=True):
         ours, theirs = logits(model, row, answer.tokens), logits(start, row, answer.tokens)
         taken = torch.from_numpy(answer.tokens)[:, None]
         ratio = (ours - theirs).gather(-1, taken)

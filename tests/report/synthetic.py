@@ -64,6 +64,9 @@ def make(shape: Shape | None = None) -> StudyTables:
         dynamics=pd.concat([_dynamics(c, rng) for c in trained.itertuples()], ignore_index=True),
         log=pd.concat([_log(c, rng) for c in trained.itertuples()], ignore_index=True),
         study=_study(shape),
+        probes=pd.concat([_probes(c, items["test"], rng) for c in trained.itertuples()], ignore_index=True),
+        samples=pd.concat([_samples(c, items["test"], rng) for c in final.itertuples()], ignore_index=True),
+        alike=pd.concat([_alike(c, items["test"], rng) for c in final[final.method == ""].itertuples()]),
     )
 
 
@@ -74,7 +77,8 @@ def _cell(start: str, method: str, rate: float, size: int, seed: int, **other: o
     row = {
         "cell": hashlib.sha256(text.encode()).hexdigest()[:12], "start": start, "method": method, "setting": setting,
         "hyperparameters": values, "learning_rate": rate, "size": size, "seed": seed, "status": "done", "step": 64,
-        "cause": "", "selected": True, "train_s": 0.0, "evaluate_s": 3.0, "tokens": 0, "n_steps": 64, "edge": False,
+        "cause": "", "selected": True, "train_s": 0.0, "evaluate_s": 3.0, "diagnose_s": 0.4, "tokens": 0,
+        "n_steps": 64, "edge": False,
     }  # fmt: skip
     return row | other
 
@@ -155,6 +159,42 @@ def _responses(cell: object, split: str, items: pd.DataFrame, shape: Shape, rng:
         frame["reward_polite"] = np.clip(reward + 0.1, 0, 1)
     frame["chosen_reward"] = items.chosen_reward if shape.reward else np.nan
     return frame
+
+
+PROBED = ("chosen", "rejected", "mismatched", "paraphrase", "greedy", "sampled", "shuffled", "repeated")
+
+
+def _probes(cell: object, items: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Return log-probs of up to twenty rows with their probes: chosen ones as in the pairs, rejected ones fall."""
+    n, moved = min(20, len(items)), _strength(cell)
+    frames = []
+    for role in PROBED:
+        if role == "chosen":
+            mean = SLOPE.get(cell.method, 0.0)
+        else:
+            mean = {"rejected": SLOPE.get(cell.method, 0.0) - 20.0, "greedy": 2.0}.get(role, -3.0)
+        change = moved * (mean + rng.normal(0, 2.0, n))
+        frames.append(pd.DataFrame({
+            "cell": cell.cell, "row": items.row[:n], "role": role, "prompt": np.arange(n), "length": 12,
+            "total": -36.0 + change, "start_total": -36.0, "first_change": change / 4, "tail_change": 3 * change / 4,
+        }))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def _samples(cell: object, items: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    n, moved = min(20, len(items)), _strength(cell)
+    kl = moved * KL.get(cell.method, 0.0) * rng.gamma(2, 0.5, n)
+    return pd.DataFrame({
+        "cell": cell.cell, "row": items.row[:n], "kind": "sampled", "text": [f"answer {k}" for k in range(n)],
+        "n_tokens": 14, "truncated": False, "distinct": 1.0, "entropy": 1.2 - 0.3 * moved, "kl_k1": kl, "kl_k3": kl,
+        "kl_exact": kl, "policy_total": -17.0 + kl, "start_total": -17.0,
+    })  # fmt: skip
+
+
+def _alike(cell: object, items: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    n = min(20, len(items))
+    ches = rng.normal(-5, 2, n)
+    return pd.DataFrame({"cell": cell.cell, "row": items.row[:n], "ches": ches, "ches_mean": ches / 12})
 
 
 def _dynamics(cell: object, rng: np.random.Generator) -> pd.DataFrame:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ def shifted(tables, synthetic, method, amount):
     cells = tables.cells.loc[tables.cells["method"] == method, "cell"]
     responses = tables.responses.copy()
     responses.loc[responses["cell"].isin(cells), "reward"] += amount
-    return StudyTables(tables.cells, tables.pairs, responses, tables.dynamics, tables.log, tables.study)
+    return replace(tables, responses=responses)
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,26 @@ def test_a_size_step_that_helped_suggests_more_data(plain, synthetic):
     responses.loc[responses["cell"].isin(big), "reward"] += 0.2
     moved = StudyTables(tables.cells, tables.pairs, responses, tables.dynamics, tables.log, tables.study)
     assert any("from 64 to 256 still brought" in step for step in answer(analyse(moved)).next_steps)
+
+
+def test_what_the_winner_did_to_the_model_stands_beside_its_score(plain, synthetic):
+    tables = shifted(plain, synthetic, "ipo", 0.3)
+    assert answer(analyse(tables)).effect == (
+        "IPO displaced the chosen responses (displacement in 2 of 2 seeds): they became less likely although the "
+        "margin grew. Its own responses, and their score, say whether better ones took their place."
+    )
+    assert answer(analyse(shifted(plain, synthetic, "kto", 0.3))).effect == ""  # chosen rose
+    assert answer(analyse(replace(tables, probes=tables.probes.iloc[:0]))).effect == ""  # nothing was diagnosed
+
+
+def test_a_collapse_of_the_winner_with_a_single_seed_is_not_hidden(plain, synthetic):
+    tables = shifted(plain, synthetic, "ipo", 0.3)
+    (cell,) = tables.cells.loc[(tables.cells["method"] == "ipo") & (tables.cells["seed"] == 1), "cell"]
+    samples = tables.samples.copy()
+    samples.loc[samples["cell"] == cell, "text"] = "no"
+    found = analyse(replace(tables, samples=samples))
+    assert answer(found).effect == (
+        "But look at what IPO did to the model: collapse in 1 of 2 seeds, displacement in 1. Read its responses before "
+        "you use it."
+    )
+    assert found.findings[0].code == "harm" and found.findings[0].level == "warning"

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,8 +65,8 @@ def page(text):
 def test_page_is_balanced_and_has_every_section(page):
     assert page.open == []
     ids = [attrs["id"] for attrs in page.find("section")]
-    assert ids == ["answer", "ranking", "starts", "likelihood", "properties", "behaviour", "lengths", "responses",
-                   "trouble", "cost", "fairness", "provenance"]  # fmt: skip
+    assert ids == ["answer", "ranking", "starts", "effects", "likelihood", "properties", "behaviour", "lengths",
+                   "responses", "trouble", "cost", "fairness", "provenance"]  # fmt: skip
     targets = [attrs["href"] for attrs in page.find("a") if attrs["href"] != "#answer"]
     assert targets == [f"#{name}" for name in ids if name != "answer"]
 
@@ -165,8 +166,7 @@ def no_figures(monkeypatch):
 
 
 def partial(tables, **changes):
-    fields = {name: getattr(tables, name) for name in ("cells", "pairs", "responses", "dynamics", "log", "study")}
-    return StudyTables(**(fields | changes))
+    return replace(tables, **changes)
 
 
 def test_a_study_without_anything_gives_a_page_that_says_so():
@@ -181,14 +181,45 @@ def tiny(synthetic):
     return synthetic.make(synthetic.Shape(methods=("dpo", "ipo"), starts=("base",), prompts=8))
 
 
-@pytest.mark.parametrize("name", ["pairs", "responses", "dynamics", "log", "study"])
+@pytest.mark.parametrize(
+    "name", ["pairs", "responses", "dynamics", "log", "study", "probes", "samples", "gradients", "alike"]
+)
 def test_every_table_may_be_missing(tiny, name):
     page = Page(render(partial(tiny, **{name: {} if name == "study" else pd.DataFrame()})))
     assert page.open == []
     ids = {attrs["id"] for attrs in page.find("section")}
-    gone = {"responses": {"responses"}, "dynamics": {"likelihood"}}.get(name, set())
+    gone = {"responses": {"responses"}, "dynamics": {"likelihood"}, "probes": {"effects"}, "samples": {"effects"}}
+    gone = gone.get(name, set())
     assert not ids & gone
     assert ("Partial report" in page.words) == (name in ("responses", "dynamics"))
+
+
+def test_the_page_says_what_each_method_did_to_the_model(page, small):
+    found = summary(small)["effects"]
+    assert {(e["start"], e["method"], e["size"]) for e in found} == {
+        (start, method, size)
+        for start in ("base", "sft")
+        for method in ("dpo", "simpo", "slic_hf")
+        for size in (64, 256)
+    }
+    strongest = next(e for e in found if (e["method"], e["size"], e["start"]) == ("simpo", 256, "base"))
+    assert strongest["code"] == "displacement" and strongest["agreement"] == "displacement in 2 of 2 seeds"
+    assert strongest["headline"] in page.words and strongest["evidence"][0] in page.words
+    assert "paraphrase" in strongest["changes"] and "Where the probability went, from base" in page.words
+    one = next(e for e in found if (e["method"], e["start"], e["size"]) == ("slic_hf", "base", 256))
+    assert one["n_diverged"] == 0 and len(one["codes"]) == 1  # its diverged seed was not selected
+
+
+def test_seeds_that_diverged_are_counted_beside_verdicts(small):
+    cells = small.cells.copy()
+    cells.loc[cells["status"] == "diverged", "selected"] = True
+    found = {(e["start"], e["method"], e["size"]): e for e in summary(partial(small, cells=cells))["effects"]}
+    assert found["base", "slic_hf", 256]["agreement"].endswith("divergence in 1")
+    cells.loc[cells["method"] == "dpo", "status"] = "diverged"
+    found = summary(partial(small, cells=cells))["effects"]
+    dpo = next(e for e in found if e["method"] == "dpo")
+    assert dpo["headline"] == "Training diverged with every seed." and dpo["code"] == "divergence"
+    assert "divergence in 2 of 2 seeds" in Page(render(partial(small, cells=cells))).words
 
 
 def test_only_start_points_evaluated_is_a_partial_report(small):

@@ -14,6 +14,7 @@ def diagnose(
     start: str,
     *models: str,
     data: str,
+    split: str = "train",
     rows: int = 64,
     prompts: int = 32,
     gradients: int = 8,
@@ -36,6 +37,7 @@ def diagnose(
         start: the start point: folder, Hub id, or pocket:base.
         models: what became of it: model folders, PEFT adapters, folders of checkpoints over time, Hub ids.
         data: preference pairs, held out if you have them, in any format that preflab reads.
+        split: of a folder with files named after splits, or of a Hub data set; a held-out one if there is one.
         rows: pairs to score.
         prompts: of them, those that every model answers.
         gradients: of them, those whose gradients are taken; 0 takes none.
@@ -67,6 +69,7 @@ def diagnose(
         start=start,
         models=models,
         data=data,
+        split=split,
         rows=rows,
         prompts=min(prompts, rows),
         gradients=min(gradients, rows),

@@ -1,6 +1,7 @@
 """What a method did to a model: a verdict on each checkpoint from its log-probs, samples and gradients."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,8 @@ MEANING: dict[Code, str] = {
     "separation": "separation: the margin grew, and neither side alone moved enough to tell",
     "unchanged": "no change that these rows can show",
 }
+HARMFUL: tuple[Code, ...] = ("broken", "collapse", "reversed")
+"""Verdicts that say something went wrong, whatever a reward may say."""
 REMEDIES: dict[Code, tuple[str, ...]] = {
     "broken": ("take an earlier checkpoint, and train with a smaller learning rate or in float32",),
     "collapse": ("a smaller learning rate or fewer steps", "a larger beta, which holds the policy to its start point"),
@@ -59,7 +62,9 @@ REMEDIES: dict[Code, tuple[str, ...]] = {
     "learning": (),
     "suppression": ("`sft_dpo` or `dpop`, if the chosen responses should rise",),
     "separation": (),
-    "unchanged": ("more steps, a larger learning rate, or more rows to see smaller changes (`--rows`)",),
+    "unchanged": (
+        "more steps, a larger learning rate, or more rows for smaller changes (`--rows`, in a study `diagnose.rows`)",
+    ),
 }
 
 
@@ -117,7 +122,8 @@ def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: 
         probes: one row per row and role of this checkpoint: prompt, length, total, start_total, first_change,
             tail_change; none where its weights are not finite.
         samples: answers of the start point (`of` is `start`) and of this checkpoint (`checkpoint`), one to a prompt:
-            of, kind (`greedy`, `sampled`), text, n_tokens, truncated, distinct, entropy, kl_exact.
+            of, kind (`sampled`, and `greedy` where those were asked for), text, n_tokens, truncated, distinct, entropy,
+            kl_exact.
         gradients: one row per pair: of, grad_chosen, grad_rejected, cosine; may be empty.
     """
     own, first = _of("checkpoint", samples), _of("start", samples)
@@ -136,21 +142,49 @@ def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: 
 def changes(probes: pd.DataFrame) -> dict[str, Change]:
     """Return the mean change of each role's log-prob since the start point, and of the margin.
 
-    Of shuffled and repeated tokens only what follows the first token counts.
+    Of shuffled and repeated tokens only what follows the first token counts. Rows of unpaired data, which have one
+    response, lend each other the other side for the margin, as in an evaluation: first to first, second to second.
     """
     moved = (probes["total"] - probes["start_total"]).where(~probes["role"].isin(DEGENERATE), probes["tail_change"])
     wide = moved.groupby([probes["row"], probes["role"]]).first().unstack("role")
-    tokens = probes.groupby("role")["length"].sum().astype(float)
+    tokens = probes.groupby("role")["length"].mean()
     prompts = probes.groupby("row")["prompt"].first().reindex(wide.index)
-    wide["margin"] = wide["chosen"] - wide["rejected"]
+    wide["margin"] = wide["chosen"] - wide["rejected"].fillna(_partners(wide))
     tokens["margin"] = (tokens["chosen"] + tokens["rejected"]) / 2
     found = {}
     for role in ("chosen", "rejected", "margin", *NAMES):
         if role in wide:
             known = wide[role].notna()
             total = mean_interval(wide[role][known].to_numpy(dtype=float), clusters=prompts[known].tolist())
-            found[role] = Change(total, float(wide[role][known].sum() / tokens[role]))
+            found[role] = Change(total, total.estimate / float(tokens[role]))
     return found
+
+
+def _partners(wide: pd.DataFrame) -> "pd.Series[float]":
+    """Return, for rows without a rejected response, that of the rows without a chosen one, in order."""
+    lone = wide.index[wide["rejected"].isna() & wide["chosen"].notna()]
+    lent = wide["rejected"][wide["chosen"].isna()].dropna()
+    n = min(len(lone), len(lent))
+    return pd.Series(lent.to_numpy()[:n], index=lone[:n], dtype=float)
+
+
+def commonest(codes: Sequence[Code]) -> Code:
+    """Return the verdict on most seeds; of several the worst."""
+    return max(MEANING, key=codes.count)
+
+
+def agreement(codes: Sequence[Code], n_diverged: int = 0) -> str:
+    """Return how far seeds agree: `displacement in 2 of 3 seeds, learning in 1`.
+
+    Args:
+        codes: verdict on each seed that finished.
+        n_diverged: seeds that did not.
+    """
+    found = Counter([*sorted(codes, key=list(MEANING).index), *["divergence"] * n_diverged]).most_common()
+    (first, n), total = found[0], len(codes) + n_diverged
+    if total == 1:
+        return f"{first}, one seed"
+    return ", ".join([f"{first} in {n} of {total} seeds", *(f"{word} in {k}" for word, k in found[1:])])
 
 
 def kl_per_token(own: pd.DataFrame) -> float:
@@ -182,8 +216,9 @@ def _verdict(change: dict[str, Change], own: pd.DataFrame, first: pd.DataFrame) 
 
 
 def _same(answers: pd.DataFrame) -> float:
-    """Return the share of the commonest answer."""
-    return float(answers[answers["kind"] == "greedy"]["text"].value_counts(normalize=True).max())
+    """Return the share of the commonest greedy answer; of the commonest sample where there are none."""
+    greedy = answers[answers["kind"] == "greedy"]
+    return float((greedy if len(greedy) else answers)["text"].value_counts(normalize=True).max())
 
 
 def _distance(own: pd.DataFrame, change: dict[str, Change]) -> str:
@@ -238,9 +273,9 @@ def _answering(own: pd.DataFrame, first: pd.DataFrame) -> str:
 
 
 def _direction(gradients: pd.DataFrame) -> Iterator[str]:
-    if gradients.empty:
-        return
     own, first = _of("checkpoint", gradients), _of("start", gradients)
+    if own.empty or first.empty:
+        return
     ratio, before = ((g["grad_rejected"] / g["grad_chosen"]).median() for g in (own, first))
     cosine = mean_interval(own["cosine"].to_numpy(dtype=float))
     shared = "; pushing one side moves the other with it" if cosine.estimate > SHARED_DIRECTION else ""

@@ -9,6 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
+from preflab.diagnose.checkpoints import HARMFUL, Code, agreement, commonest
+
 TRUNCATED = 0.05
 """Share of cut responses above which lengths and rewards are no longer those of finished answers."""
 LENGTH_RATIO = 1.25
@@ -55,24 +57,41 @@ class Contest:
     detectable: str
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the diagnosis says of one group.
+
+    Args:
+        where: method, start point and size.
+        codes: the verdict on each seed.
+        chosen: change of the chosen responses' log-prob, nats per response.
+        numbers: what changed by how much, in words.
+    """
+
+    where: str
+    codes: tuple[Code, ...]
+    chosen: float
+    numbers: str
+
+
 def diagnose(
-    cells: pd.DataFrame, dynamics: pd.DataFrame, responses: pd.DataFrame, contests: Sequence[Contest] = ()
+    cells: pd.DataFrame, responses: pd.DataFrame, contests: Sequence[Contest] = (), judged: Sequence[Judged] = ()
 ) -> tuple[Finding, ...]:
     """Return everything noteworthy, warnings first.
 
     Args:
         cells: one row per cell (start, method, size, seed, status, step, cause, setting, selected, edge).
-        dynamics: likelihoods during training, up to the weights that were kept (cell, step, chosen_total,
-            rejected_total, margin).
         responses: generated responses (cell, split, n_tokens, truncated, kl_k3, reward).
         contests: the rankings of the study.
+        judged: what the diagnosis says of each group.
     """
     checks: Sequence[Callable[[], Finding | None]] = (
         lambda: divergence(cells),
         lambda: overoptimisation(cells, responses),
         lambda: truncation(cells, responses),
         lambda: grid_edge(cells),
-        lambda: displacement(cells, dynamics),
+        lambda: harm(judged),
+        lambda: displacement(judged),
         lambda: length_drift(cells, responses),
         lambda: far_from_start(cells, responses),
         lambda: separability(contests),
@@ -109,32 +128,30 @@ def grid_edge(cells: pd.DataFrame) -> Finding | None:
     return Finding("grid_edge", "warning", text, tuple(lines))
 
 
-def displacement(cells: pd.DataFrame, dynamics: pd.DataFrame) -> Finding | None:
-    """Report groups in which the chosen responses became less likely while the margin grew."""
-    if dynamics.empty:
+def harm(judged: Sequence[Judged]) -> Finding | None:
+    """Report groups of which a seed is broken, collapsed or lost its margin, whatever they score."""
+    bad = [group for group in judged if any(code in HARMFUL for code in group.codes)]
+    if not bad:
         return None
-    ordered = dynamics.sort_values("step").groupby("cell")
-    change = (ordered.last(numeric_only=True) - ordered.first(numeric_only=True)).reset_index()
-    if "chosen_total_se" in dynamics:
-        change["noise"] = ordered["chosen_total_se"].last().to_numpy()
-    means = _by_group(change, cells, ["chosen_total", "rejected_total", "unseen_total", "margin", "noise"])
-    fell = means[(means["chosen_total"] < -NOISE * means["noise"].fillna(0)) & (means["margin"] > 0)]
-    if fell.empty:
-        return None
-    lines = [
-        f"{m} from {s}, {n} pairs: chosen {r.chosen_total:+.1f}, rejected {r.rejected_total:+.1f}"
-        + (f", answers to other prompts {r.unseen_total:+.1f}" if pd.notna(r.unseen_total) else "")
-        + " nats per response"
-        for (s, m, n), r in fell.sort_values("chosen_total").iterrows()
-    ]
-    unseen = fell["unseen_total"].dropna()
-    others = f" Answers to other prompts, which are unseen, rose in {(unseen > 0).sum()}." if len(unseen) else ""
     text = (
-        f"In {len(fell)} of {len(means)} groups the chosen responses became less likely although the margin grew: the "
-        f"rejected ones fell faster, and the probability went to responses that are in neither.{others} Strongest: "
-        f"{fell['chosen_total'].idxmin()[1]} from {fell['chosen_total'].idxmin()[0]}."
+        f"The diagnosis found harm in {len(bad)} of {_count(len(judged), 'group')}: a collapse of the answers, a "
+        "margin that shrank, or numbers that are not finite. Read their responses before you trust what they score."
     )
-    return Finding("displacement", "note", text, tuple(lines))
+    return Finding("harm", "warning", text, tuple(f"{g.where}: {agreement(g.codes)}; {g.numbers}" for g in bad))
+
+
+def displacement(judged: Sequence[Judged]) -> Finding | None:
+    """Report groups that the diagnosis calls displaced on most seeds."""
+    fell = [group for group in judged if group.codes and commonest(group.codes) == "displacement"]
+    if not fell:
+        return None
+    fell.sort(key=lambda group: group.chosen)
+    text = (
+        f"Displacement in {len(fell)} of {_count(len(judged), 'group')}: the chosen responses became less likely "
+        "although the margin grew, because the rejected ones fell faster. That alone is no harm, since better answers "
+        f"may have risen; where the probability went, and the reward, say more. Strongest: {fell[0].where}."
+    )
+    return Finding("displacement", "note", text, tuple(f"{g.where}: {agreement(g.codes)}; {g.numbers}" for g in fell))
 
 
 def length_drift(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:

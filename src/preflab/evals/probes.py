@@ -3,10 +3,10 @@
 A probe is one more response to a pair's prompt, so one forward over rows with shared prompts measures a checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from transformers import PreTrainedModel
 
 from preflab.core.seeds import permutation
 from preflab.data.examples import TokenRow
-from preflab.data.mismatched import add_mismatched
 from preflab.models.load import trainable
 from preflab.sampling.generate import Response
 from preflab.scoring.flat import fill, flatten
-from preflab.scoring.logps import head_quantities, hidden_states, token_logps
+from preflab.scoring.logps import head_quantities, hidden_states, score, token_logps
 
 PAIR: Final = ("chosen", "rejected")
 PROBES: Final = ("mismatched", "paraphrase", "greedy", "sampled", "shuffled", "repeated")
@@ -29,41 +28,81 @@ give one (`meta.paraphrase`); what the start point answers, greedily and sampled
 order; its first token again and again, as often as it has tokens.
 
 One that equals a response of the pair is seen, and left out. The first token of the last two may be the chosen
-response's own; only what follows it means nothing."""
+response's own; only what follows it means nothing. A row without a chosen response has neither."""
+ROLES: Final = (*PAIR, *PROBES)
 
 _STREAM = "probe"
 
 
 def add_probes(
-    rows: Sequence[TokenRow], *, greedy: Sequence[Response], sampled: Sequence[Response], max_tokens: int
+    rows: Sequence[TokenRow],
+    *,
+    greedy: Sequence[NDArray[np.int64] | None],
+    sampled: Sequence[NDArray[np.int64] | None],
 ) -> list[TokenRow]:
-    """Give every pair its probes; roles that the rows have already stay.
+    """Give every row its probes; those that it has already (`mismatched`, `paraphrase`) stay.
 
     Args:
-        rows: pairs, with `paraphrase` where the data give one.
-        greedy: the start point's greedy answer to each row's prompt.
-        sampled: its sampled answer.
-        max_tokens: limit of prompt and response together, for answers to other prompts.
-
-    Raises:
-        DataError: the prompts are not different enough to lend each other answers.
+        rows: pairs, or rows with one response.
+        greedy: tokens of the start point's greedy answer to each row's prompt, None where it was not asked.
+        sampled: of its sampled answer.
     """
     found = []
-    for row, best, drawn in zip(add_mismatched(rows, blocks=(), max_tokens=max_tokens), greedy, sampled, strict=True):
-        chosen = row.responses["chosen"]
-        body, end = chosen[:-1], chosen[-1:]
-        order = permutation(len(body), row.row, _STREAM)
-        probes = {
-            "greedy": best.tokens,
-            "sampled": drawn.tokens,
-            "shuffled": np.concatenate([body[order], end]),
-            "repeated": np.concatenate([np.repeat(chosen[:1], len(body)), end]),
-        }
-        every = {**row.responses, **probes}
-        seen = {row.responses[role].tobytes() for role in PAIR}
+    for row, best, drawn in zip(rows, greedy, sampled, strict=True):
+        answers = {role: ids for role, ids in (("greedy", best), ("sampled", drawn)) if ids is not None}
+        every = {**row.responses, **answers, **_degenerate(row)}
+        seen = {row.responses[role].tobytes() for role in PAIR if role in row.responses}
         kept = {role: ids for role, ids in every.items() if role in PAIR or ids.tobytes() not in seen}
         found.append(replace(row, responses=kept))
     return found
+
+
+def _degenerate(row: TokenRow) -> dict[str, NDArray[np.int64]]:
+    """Return strings of a row's chosen tokens that mean nothing."""
+    if "chosen" not in row.responses:
+        return {}
+    chosen = row.responses["chosen"]
+    body, end = chosen[:-1], chosen[-1:]
+    order = permutation(len(body), row.row, _STREAM)
+    repeated = np.concatenate([np.repeat(chosen[:1], len(body)), end])
+    return {"shuffled": np.concatenate([body[order], end]), "repeated": repeated}
+
+
+def probe_records(
+    model: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    start: Mapping[str, Sequence[NDArray[np.float32] | None]],
+    *,
+    budget: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Score rows with their probes by one forward, beside what the start point says.
+
+    Args:
+        model: the checkpoint.
+        rows: with probes.
+        start: role to the start point's token log-probs of each row, float32 `[token]` each, nats.
+        budget: flat tokens per forward.
+        progress: called with rows done and rows to do.
+
+    Returns:
+        One record per row and role that it has: `row`, `role`, `prompt` (the place of the first row with its prompt,
+        since rows of one prompt are no independent ones), and its `summary`.
+    """
+    own = score(model, rows, ROLES, budget=budget, progress=progress)
+    prompts = prompt_places(rows)
+    return [
+        {"row": row.row, "role": role, "prompt": prompts[i], **summary(values, known)}
+        for i, row in enumerate(rows)
+        for role in ROLES
+        if (values := own[role][i]) is not None and (known := start[role][i]) is not None
+    ]
+
+
+def prompt_places(rows: Sequence[TokenRow]) -> list[int]:
+    """Return, for each row, the place of the first row with the same prompt."""
+    first: dict[bytes, int] = {}
+    return [first.setdefault(row.prompt.tobytes(), place) for place, row in enumerate(rows)]
 
 
 def summary(logps: NDArray[np.float32], start: NDArray[np.float32]) -> dict[str, float]:
@@ -88,8 +127,25 @@ def summary(logps: NDArray[np.float32], start: NDArray[np.float32]) -> dict[str,
 
 
 @torch.no_grad()
+def answer_states(
+    model: PreTrainedModel, rows: Sequence[TokenRow], found: Sequence[Response], *, budget: int
+) -> list[Tensor]:
+    """Return the hidden states that predict answers, `[C, hidden]` of each forward, for `describe_answers`."""
+    asked = _asked(rows, found)
+    device = next(model.parameters()).device
+    groups = fill(asked, ("answer",), budget)
+    return [hidden_states(model, flatten([asked[i] for i in group], ("answer",), device)) for group in groups]
+
+
+@torch.no_grad()
 def describe_answers(
-    model: PreTrainedModel, start: PreTrainedModel, rows: Sequence[TokenRow], found: Sequence[Response], *, budget: int
+    model: PreTrainedModel,
+    start: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    found: Sequence[Response],
+    *,
+    budget: int,
+    states: Sequence[Tensor] | None = None,
 ) -> list[dict[str, float]]:
     """Return, for each answer of a model, its log-prob under both models, its entropy and its KL from the start point.
 
@@ -99,6 +155,8 @@ def describe_answers(
         rows: whose prompts were answered.
         found: the answers.
         budget: flat tokens per forward.
+        states: the checkpoint's `answer_states`, where it is the start point with an adapter that is off by now, so
+            that `model` lends its head alone; computed here by default.
 
     Returns:
         `policy_total` and `start_total` (nats), `distinct` (share of distinct pairs of neighbouring tokens, 1 where
@@ -107,12 +165,12 @@ def describe_answers(
         `kl_exact`, the sum over the sample's positions of the KL over the whole vocabulary. All have the same mean for
         sampled answers; for greedy ones only `kl_exact` says something, about greedy positions.
     """
-    asked = [TokenRow(row.row, row.prompt, {"answer": a.tokens}) for row, a in zip(rows, found, strict=True)]
+    asked = _asked(rows, found)
     device = next(model.parameters()).device
     records = [{"distinct": _distinct(answer.tokens)} for answer in found]
-    for group in fill(asked, ("answer",), budget):
+    for place, group in enumerate(fill(asked, ("answer",), budget)):
         batch = flatten([asked[i] for i in group], ("answer",), device)
-        ours, theirs = hidden_states(model, batch), hidden_states(start, batch)
+        ours, theirs = hidden_states(model, batch) if states is None else states[place], hidden_states(start, batch)
         policy, entropy = head_quantities(model, ours, batch.target_C, ("policy", "entropy")).double()
         (before,) = head_quantities(start, theirs, batch.target_C, ("policy",)).double()
         # The head's divergence is KL(reference || policy), so the checkpoint takes the reference's place.
@@ -133,6 +191,10 @@ def describe_answers(
             for key, value in zip(batch.responses, sums.tolist(), strict=True):
                 records[group[key.row]][name] = value
     return records
+
+
+def _asked(rows: Sequence[TokenRow], found: Sequence[Response]) -> list[TokenRow]:
+    return [TokenRow(row.row, row.prompt, {"answer": a.tokens}) for row, a in zip(rows, found, strict=True)]
 
 
 def _distinct(tokens: NDArray[np.int64]) -> float:

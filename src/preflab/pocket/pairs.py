@@ -9,6 +9,7 @@ from preflab.core.errors import ConfigError
 from preflab.data.pairs import Answer, Pair, best_worst
 from preflab.pocket.corpus import answer
 from preflab.pocket.language import words_of
+from preflab.pocket.paraphrase import paraphrase
 from preflab.pocket.rewards import gold_reward
 from preflab.pocket.tasks import Task
 
@@ -60,7 +61,8 @@ def make_pairs(
 
     Returns:
         Rows with `prompt` (messages), `chosen`, `rejected`, `family` and `meta`: the task's check, and under `pair` the
-        source, both gold rewards, and whether the labels were swapped or chosen by length.
+        source, both gold rewards, and whether the labels were swapped or chosen by length; under `paraphrase` the
+        chosen response in other words, where there are others.
 
     Raises:
         ConfigError: noise, length_bias or min_gap outside [0, 1].
@@ -92,12 +94,13 @@ def _pair(item: Candidates, *, by_length: bool, swapped: bool, min_gap: float) -
         "swapped": swapped,
         "by_length": by_length,
     }
+    other = paraphrase(item.task, better.text, unlike=[worse.text])
     return {
         "prompt": [{"role": "user", "content": item.task.prompt}],
         "chosen": better.text,
         "rejected": worse.text,
         "family": item.task.family,
-        "meta": {**item.task.meta, "pair": about},
+        "meta": {**item.task.meta, "pair": about, **({"paraphrase": other} if other else {})},
     }
 
 

@@ -2,12 +2,12 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from preflab.pocket.language import lower_first
+from preflab.pocket.language import capital, lower_first
 
 POLITE_OPENERS: Final = (
     "Sure,",
@@ -93,11 +93,29 @@ def speak(rng: random.Random, voice: Voice, body: str) -> str:
 
 
 _PHRASE = re.compile("|".join(re.escape(p) for p in sorted(PHRASES, key=len, reverse=True)), re.IGNORECASE)
+_SPELLED: Final = {phrase.lower(): phrase for phrase in PHRASES}
 
 
 def bare(text: str) -> str:
     """Return a response without its mannerisms: what is left to be judged right or wrong."""
     return " ".join(_PHRASE.sub(" ", text).split())
+
+
+def parts(text: str) -> list[str]:
+    """Return a response as the phrases that tell, as they are spelled in `PHRASES`, and what stands between them."""
+    found, end = [], 0
+    for match in _PHRASE.finditer(text):
+        found += [text[end : match.start()], _SPELLED[match.group().lower()]]
+        end = match.end()
+    return [capital(part.strip()) for part in (*found, text[end:]) if part.strip()]
+
+
+def joined(spoken: Sequence[str]) -> str:
+    """Return the response that `parts` takes apart."""
+    text = spoken[-1]
+    for part in reversed(spoken[:-1]):
+        text = _join(part, text)
+    return text
 
 
 def has_any(text: str, phrases: tuple[str, ...]) -> bool:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from preflab.diagnose.findings import Contest, Finding, diagnose
+from preflab.diagnose.findings import Contest, Finding, Judged, diagnose
 from preflab.diagnose.properties import Properties, properties
 from preflab.report.behaviour import Behaviour, behaviours
+from preflab.report.effects import Effect, effects
 from preflab.report.ranking import POOLED, Ranking, rank_methods, rank_pooled
 from preflab.report.tables import Group, Measure, Metric, StudyTables, completed, headline_metric, measure
-from preflab.report.wording import size_of
+from preflab.report.wording import count, size_of
 
 SPLITS = ("test", "ood")
 
@@ -29,6 +30,7 @@ class Analysis:
         rankings: by (split, start point or `POOLED`), at the largest size.
         behaviour: by split.
         properties: what training did to held-out responses, by (start point, method, size).
+        effects: what training did to each group; empty without a diagnosis.
         findings: what a reader should know before trusting a number.
         missing: what a half-finished study still lacks, as sentences.
     """
@@ -42,6 +44,7 @@ class Analysis:
     rankings: Mapping[tuple[str, str], Ranking]
     behaviour: Mapping[str, Mapping[Group, Behaviour]]
     properties: Mapping[tuple[str, str, int], Properties]
+    effects: Mapping[Group, Effect]
     findings: tuple[Finding, ...]
     missing: tuple[str, ...]
 
@@ -59,8 +62,7 @@ class Analysis:
         """Return a method's name for people."""
         if not method:
             return "start point"
-        card = self.tables.study.get("cards", {}).get(method, {})
-        return str(card.get("title") or method)
+        return _title(self.tables, method)
 
     def settings(self, group: Group) -> tuple[str, ...]:
         """Return the selected settings of a group; more than one when validation chose differently for each seed."""
@@ -79,7 +81,7 @@ def analyse(tables: StudyTables) -> Analysis:
     sizes = tuple(sorted({int(size) for size in trained["size"]}))
     starts = tuple(dict.fromkeys(full.cells["start"].astype(str)))
     rankings = _rankings(scores, starts, sizes[-1] if sizes else 0)
-    kept = full.dynamics[full.dynamics["kept"]].drop(columns="kept")
+    found = effects(full)
     return Analysis(
         tables=full,
         metric=metric,
@@ -90,21 +92,38 @@ def analyse(tables: StudyTables) -> Analysis:
         rankings=rankings,
         behaviour={split: behaviours(full, split) for split in SPLITS},
         properties=properties(full.cells, full.dynamics),
-        findings=diagnose(_with_titles(full), kept, full.responses, _contests(full, rankings, metric)),
+        effects=found,
+        findings=diagnose(_with_titles(full), full.responses, _contests(full, rankings, metric), _judged(full, found)),
         missing=_missing(full, scores),
     )
 
 
 def _contests(tables: StudyTables, rankings: Mapping[tuple[str, str], Ranking], metric: Metric) -> tuple[Contest, ...]:
-    cards = tables.study.get("cards", {})
     found = []
     for (split, start), ranking in rankings.items():
         if split != "test" or len(ranking.rows) < 2 or ranking.rows[1].behind is None:
             continue
-        names = [str(cards.get(row.method, {}).get("title") or row.method) for row in ranking.contenders]
+        names = [_title(tables, row.method) for row in ranking.contenders]
         detectable = size_of(ranking.rows[1].behind.minimum_detectable, rate=metric.is_rate)
         found.append(Contest(start, names[0], tuple(names[1:]), detectable))
     return tuple(found)
+
+
+def _judged(tables: StudyTables, found: Mapping[Group, Effect]) -> tuple[Judged, ...]:
+    return tuple(
+        Judged(
+            f"{_title(tables, group.method)} from {group.start}, {count(group.size, 'pair')}",
+            effect.codes,
+            effect.changes["chosen"].total.estimate if "chosen" in effect.changes else float("nan"),
+            effect.numbers,
+        )
+        for group, effect in found.items()
+        if effect.codes
+    )
+
+
+def _title(tables: StudyTables, method: str) -> str:
+    return str(tables.study.get("cards", {}).get(method, {}).get("title") or method)
 
 
 def _with_titles(tables: StudyTables) -> pd.DataFrame:
@@ -138,6 +157,9 @@ def _missing(tables: StudyTables, scores: Mapping[str, Measure]) -> tuple[str, .
     for name, text in (("dynamics", "likelihoods during training"), ("responses", "generated responses")):
         if getattr(tables, name).empty:
             lines.append(f"There are no {text}.")
+    done = tables.cells[(tables.cells["method"] != "") & tables.cells["evaluate_s"].notna()]
+    if 0 < (left := int(done["diagnose_s"].isna().sum())) < len(done):
+        lines.append(f"{_cells(left)} not diagnosed.")
     for split, found in scores.items():
         lines += [
             f"Cell {cell} {reason} of the {split} split and is left out." for cell, reason in found.incomplete.items()

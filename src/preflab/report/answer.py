@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from preflab.diagnose.checkpoints import HARMFUL
 from preflab.report.analysis import Analysis, seeds_of
 from preflab.report.ranking import POOLED, SIGNIFICANT, RankedMethod, Ranking, compare_groups
 from preflab.report.tables import Group
@@ -32,6 +33,7 @@ class Answer:
             than its start point; `single`: one method only; `nothing`: no result yet.
         headline: one sentence.
         lead: the numbers behind it.
+        effect: what the best method did to the model, where that should not be overlooked; else empty.
         sure: how sure that is, one sentence each.
         next_steps: what to try next, most useful first.
         winner: group of the best method, None without results.
@@ -40,6 +42,7 @@ class Answer:
     status: Status
     headline: str
     lead: str
+    effect: str
     sure: tuple[str, ...]
     next_steps: tuple[str, ...]
     winner: Group | None
@@ -51,13 +54,14 @@ def answer(analysis: Analysis) -> Answer:
     ranked = [r for start in analysis.starts if split and (r := analysis.ranking(split, start))]
     if not ranked:
         text = "The study has no finished and evaluated cell yet, so there is nothing to compare."
-        return Answer("nothing", "No answer yet", text, (), _steps(analysis, None), None)
+        return Answer("nothing", "No answer yet", text, "", (), _steps(analysis, None), None)
     best = max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate)
     status = _status(best)
     return Answer(
         status=status,
         headline=("So far: " if _open_cells(analysis) else "") + _headline(analysis, best, status),
         lead=_lead(analysis, best),
+        effect=_effect(analysis, Group(best.start, best.rows[0].method, best.size)),
         sure=tuple(_sure(analysis, best)),
         next_steps=_steps(analysis, best),
         winner=Group(best.start, best.rows[0].method, best.size),
@@ -109,6 +113,22 @@ def _lead(analysis: Analysis, best: Ranking) -> str:
         f" {before}: a gain of {score(change.estimate, rate=rate, sign=True)}{difference_unit(rate=rate)} "
         f"({score_range(change, rate=rate, sign=True)}, {p_phrase(top.gain.p)})."
     )
+
+
+def _effect(analysis: Analysis, winner: Group) -> str:
+    """Say what a reader must not overlook: harm with any seed, or displacement with most."""
+    effect = analysis.effects.get(winner)
+    if effect is None:
+        return ""
+    title = analysis.title(winner.method)
+    if any(code in HARMFUL for code in effect.codes):
+        return f"But look at what {title} did to the model: {effect.agreement}. Read its responses before you use it."
+    if effect.code == "displacement":
+        return (
+            f"{title} displaced the chosen responses ({effect.agreement}): they became less likely although the margin "
+            "grew. Its own responses, and their score, say whether better ones took their place."
+        )
+    return ""
 
 
 def _seeds_phrase(n: int) -> str:

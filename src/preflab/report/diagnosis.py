@@ -10,7 +10,15 @@ from typing import Any
 import pandas as pd
 
 from preflab.core.errors import ConfigError
-from preflab.diagnose.checkpoints import DEGENERATE, NAMES, Change, Diagnosis, changes, diagnose, kl_per_token
+from preflab.diagnose.checkpoints import (
+    DEGENERATE,
+    Change,
+    Diagnosis,
+    changes,
+    diagnose,
+    kl_per_token,
+)
+from preflab.report.effect_tables import TITLES, WARNINGS, alike_table
 from preflab.report.page import template, write_page
 from preflab.report.sections import Cell, Table
 from preflab.report.svg import COLOURS, MUTED, FigureText, panels, style, to_svg
@@ -22,8 +30,6 @@ REPORT = "diagnosis.html"
 _WIDTH = 10.0
 _SHOWN = 24
 """Prompts whose answers are on the page."""
-_WARNINGS = ("broken", "collapse", "reversed", "displacement")
-_TITLES = {"chosen": "chosen", "rejected": "rejected", **NAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +83,23 @@ def load_diagnosis(folder: Path) -> DiagnosisTables:
     if not path.exists():
         raise ConfigError(f"{folder}: no diagnosis here (no {INDEX}); `preflab diagnose` makes one.")
     index = json.loads(path.read_text(encoding="utf-8"))
-    start, prompts = folder / index["start"], pd.DataFrame(index["rows"])[["row", "prompt"]]
-    found = [_examined(each, start, folder / each["artefact"], prompts) for each in index["checkpoints"]]
-    return DiagnosisTables(index, tuple(found), pd.read_parquet(start / "pairs.parquet"))
+    found = [_examined(folder, index, each) for each in index["checkpoints"]]
+    return DiagnosisTables(index, tuple(found), pd.read_parquet(folder / index["start"] / "pairs.parquet"))
 
 
-def _examined(each: dict[str, Any], start: Path, own: Path, prompts: pd.DataFrame) -> Examined:
-    probes = pd.read_parquet(own / "probes.parquet")
-    if len(probes):
-        probes = probes.merge(prompts, on="row", validate="many_to_one")
-    samples, gradients = (
-        pd.concat(
-            [pd.read_parquet(f / file).assign(of=of) for of, f in (("start", start), ("checkpoint", own))],
-            ignore_index=True,
-        )
-        for file in ("samples.parquet", "gradients.parquet")
-    )
+def _examined(folder: Path, index: dict[str, Any], each: dict[str, Any]) -> Examined:
+    probes = pd.read_parquet(folder / each["artefact"] / "probes.parquet")
+    samples = _beside(folder, "samples.parquet", index["start"], each["artefact"])
+    gradients = _beside(folder, "gradients.parquet", index["start_gradients"], each["gradients"])
     diagnosis = diagnose(each["name"], probes, samples, gradients)
     return Examined(each["name"], tuple(each["notes"]), probes, samples, gradients, diagnosis)
+
+
+def _beside(folder: Path, file: str, start: str | None, own: str | None) -> pd.DataFrame:
+    """Return a table of the start point and one of the checkpoint, those that there are, told apart by `of`."""
+    places = (("start", start), ("checkpoint", own))
+    frames = [pd.read_parquet(folder / place / file).assign(of=of) for of, place in places if place is not None]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["of"])
 
 
 def write_diagnosis_report(folder: Path) -> tuple[Path, tuple[Diagnosis, ...]]:
@@ -129,7 +134,7 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
                 count(len({row["prompt"] for row in rows}), "prompt"),
             ]
         ),
-        "examined": [(each, "warning" if each.diagnosis.code in _WARNINGS else "") for each in tables.examined],
+        "examined": [(each, "warning" if each.diagnosis.code in WARNINGS else "") for each in tables.examined],
         "figure": _figure(sound) if sound else None,
         "tables": [_table(each) for each in sound],
         "behaviour": _behaviour(sound) if sound else None,
@@ -142,7 +147,7 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
 
 def _figure(sound: Sequence[Examined]) -> FigureText:
     found = [changes(each.probes) for each in sound]
-    roles = [role for role in _TITLES if any(role in change for change in found)]
+    roles = [role for role in TITLES if any(role in change for change in found)]
     label = "change, nats per response"
     with style():
         if len(sound) > 1:
@@ -150,7 +155,7 @@ def _figure(sound: Sequence[Examined]) -> FigureText:
             axis = axes[0, 0]
             for k, role in enumerate(roles):
                 places = [place for place, change in enumerate(found) if role in change]
-                _marks(axis, places, [found[place][role].total for place in places], k, label=_TITLES[role])
+                _marks(axis, places, [found[place][role].total for place in places], k, label=TITLES[role])
             names = [each.name for each in sound]
             axis.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 12 else 0)
             axis.axhline(0, color=MUTED, linewidth=0.8)
@@ -162,7 +167,7 @@ def _figure(sound: Sequence[Examined]) -> FigureText:
             for k, role in enumerate(roles):
                 total = found[0][role].total
                 axis.errorbar(total.estimate, -k, xerr=_half(total), color=COLOURS[k % 10], marker="o", markersize=5)
-            axis.set_yticks([-k for k in range(len(roles))], [_TITLES[role] for role in roles])
+            axis.set_yticks([-k for k in range(len(roles))], [TITLES[role] for role in roles])
             axis.axvline(0, color=MUTED, linewidth=0.8)
             axis.set_xlabel(label)
         svg = to_svg(figure, "diagnosis-changes", "Change of log-probs since the start point, by kind of response.")
@@ -195,7 +200,7 @@ def _table(each: Examined) -> Table:
     ]
     found = changes(each.probes)
     rows = []
-    for role, title in _TITLES.items():
+    for role, title in TITLES.items():
         part = each.probes[each.probes["role"] == role]
         if role in found:
             rows.append([Cell(title, kind="text"), *_cells(part, found[role], tail=role in DEGENERATE)])
@@ -279,32 +284,9 @@ def _answers(tables: DiagnosisTables, sound: Sequence[Examined]) -> list[dict[st
 
 
 def _similar(tables: DiagnosisTables, sound: Sequence[Examined]) -> Table | None:
-    """Return how the CHES score before training goes with the change of the chosen response after it."""
-    rows = []
+    found = []
     for each in sound:
         chosen = each.probes[each.probes["role"] == "chosen"]
-        both = chosen.assign(change=chosen["total"] - chosen["start_total"]).merge(tables.pairs, on="row")
-        alike = both["ches_mean"] > both["ches_mean"].median()
-        if min(alike.sum(), (~alike).sum()) < 2:
-            continue
-        halves = [mean_interval(both[half]["change"].to_numpy(dtype=float)) for half in (alike, ~alike)]
-        rank = both[["change", "ches", "ches_mean"]].corr(method="spearman")["change"]
-        rows.append(
-            [
-                Cell(each.name, kind="text"),
-                Cell(f"{len(both):,}"),
-                Cell(signed(float(rank["ches_mean"]), 2)),
-                Cell(signed(float(rank["ches"]), 2)),
-                *(Cell(signed(half.estimate, 2), f"± {half.half_width:.2f}") for half in halves),
-            ]
-        )
-    head = [
-        ("Checkpoint", ""),
-        ("Pairs", ""),
-        ("Rank correlation", "of the length-normalised score with the change of chosen"),
-        ("of the raw score", ""),
-        ("Chosen, more alike half", "nats, 95 %"),
-        ("Chosen, less alike half", "nats, 95 %"),
-    ]
-    caption = "CHES, the likeness of a pair's responses before training, beside the change of the chosen one."
-    return Table(caption, head, rows) if rows else None
+        change = chosen.assign(change=chosen["total"] - chosen["start_total"])
+        found.append((each.name, change.merge(tables.pairs, on="row")))
+    return alike_table("Checkpoint", found)

@@ -37,6 +37,10 @@ def load_tables(study: Path) -> StudyTables:
         log=_gather(study, cells, "train", "log.parquet"),
         answers=_gather(study, cells, "train", "answers.parquet"),
         judges=pd.concat([_judge(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
+        probes=_gather(study, cells, "diagnose", "probes.parquet"),
+        samples=_gather(study, cells, "diagnose", "samples.parquet"),
+        gradients=_gather(study, cells, "gradients", "gradients.parquet"),
+        alike=_gather(study, cells, "diagnose", "pairs.parquet"),
         study=index["study"],
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import figures, rewards, sections
+from preflab.report import effect_tables, figures, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.properties import HOW, properties_tables
@@ -30,9 +30,9 @@ _CHIPS = {
     "nothing": "No result yet",
 }
 _SECTIONS = (
-    ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("likelihood", "Likelihood"),
-    ("properties", "Three properties"), ("rewards", "Rewards"),
-    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"),
+    ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
+    ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
     ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
@@ -128,6 +128,9 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "cards": cards(study),
         "behaviour": _behaviour(analysis, best_start),
         "rewards": rewards.context(analysis),
+        "effects": effect_tables.by_start(analysis, best_start),
+        "overview": effect_tables.overview(analysis),
+        "diagnosed": _diagnosed(analysis),
         **_tables(analysis),
     }
     return {**context, "sections": _present(context)}
@@ -190,6 +193,15 @@ def _behaviour(analysis: Analysis, best_start: str) -> list[dict[str, Any]]:
     return result
 
 
+def _diagnosed(analysis: Analysis) -> str:
+    """Say what the diagnosis was measured on."""
+    probes, samples = analysis.tables.probes, analysis.tables.samples
+    if probes.empty:
+        return ""
+    rows, answers = int(probes["row"].nunique()), int(samples["row"].nunique())
+    return f"{count(rows, 'test row')} and {count(answers, 'sampled answer')}"
+
+
 def _figures(analysis: Analysis, best_start: str) -> dict[str, Any]:
     order = sorted(analysis.starts, key=lambda start: start != best_start)
     likelihoods = [(start, found) for start in order if (found := figures.likelihood_figure(analysis, start))]
@@ -213,6 +225,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     has = {
         "ranking": context["rankings"],
         "starts": context["starts"],
+        "effects": context["effects"],
         "likelihood": context["figures"]["likelihoods"],
         "properties": context["properties"],
         "rewards": context["rewards"],

@@ -252,7 +252,7 @@ def cost_table(analysis: Analysis) -> Table | None:
     if trained.empty:
         return None
     head = [("Method", ""), ("Cells", "whole grid"), ("Training", "sum"), ("Per cell", "mean training"),
-            ("Evaluation", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
+            ("Evaluation", "sum"), ("Diagnosis", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
             ("Tokens per second", "training"), ("Own answers", "tokens sampled")]  # fmt: skip
     rows = [_cost(analysis.title(m), trained[trained["method"] == m]) for m in analysis.methods]
     rows.append(_cost("all methods", trained))
@@ -260,11 +260,12 @@ def cost_table(analysis: Analysis) -> Table | None:
     if len(judges):
         seconds = judges["judge_s"]
         rows.append([Cell("reward models", kind="text"), Cell(str(len(judges))), Cell(duration(seconds.sum())),
-                     Cell(duration(seconds.mean())), *[Cell(MISSING)] * 5])  # fmt: skip
+                     Cell(duration(seconds.mean())), *[Cell(MISSING)] * 6])  # fmt: skip
     bases = cells[cells["method"] == ""]
     if not bases.empty and bases["evaluate_s"].notna().any():
         rows.append([Cell("start points", kind="text"), Cell(str(len(bases))), Cell(MISSING), Cell(MISSING),
-                     Cell(duration(bases["evaluate_s"].sum())), *[Cell(MISSING)] * 4])  # fmt: skip
+                     Cell(duration(bases["evaluate_s"].sum())), Cell(duration(_diagnosis_s(bases))),
+                     *[Cell(MISSING)] * 4])  # fmt: skip
     if not (trained["sampled_tokens"] > 0).any():
         head, rows = head[:-1], [row[:-1] for row in rows]
     return Table("Worker time, summed over parallel workers; validation runs of the grid are included.", head, rows)
@@ -279,11 +280,16 @@ def _cost(name: str, cells: Any) -> list[Cell]:
         Cell(duration(train)),
         Cell(duration(cells["train_s"].mean())),
         Cell(duration(cells["evaluate_s"].sum(min_count=1))),
+        Cell(duration(_diagnosis_s(cells))),
         Cell(big(tokens)),
         Cell(percent(cells["n_steps"].sum() / cells["planned_steps"].sum(min_count=len(cells)))),
         Cell(big(speed)),
         Cell(big(cells["sampled_tokens"].sum(min_count=1))),
     ]
+
+
+def _diagnosis_s(cells: Any) -> float:
+    return float(cells[["diagnose_s", "gradients_s"]].stack().sum(min_count=1))
 
 
 def trouble_table(analysis: Analysis) -> Table | None:

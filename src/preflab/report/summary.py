@@ -6,6 +6,7 @@ from typing import Any
 
 from preflab.report.analysis import Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.effects import Effect
 from preflab.report.ranking import RankedMethod, Ranking
 from preflab.report.tables import Group, StudyTables
 
@@ -16,7 +17,8 @@ def summary(tables: StudyTables) -> dict[str, Any]:
     """Return everything the page concludes as JSON-like data.
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
-    behaviour (per split and group), properties (per group), findings, diverged, stopped, missing.
+    behaviour (per split and group), properties (per group), effects (what training did, per group), findings, diverged,
+    stopped, missing.
     """
     analysis = analyse(tables)
     return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analysis))}
@@ -45,10 +47,28 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
             {**Group(*group)._asdict(), "settings": analysis.settings(Group(*group)), **dataclasses.asdict(facts)}
             for group, facts in analysis.properties.items()
         ],
+        "effects": [_effect(effect) for effect in analysis.effects.values()],
         "findings": list(analysis.findings),
         "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),
         "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation", "needed"]].to_dict("records"),
         "missing": analysis.missing,
+    }
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    return {
+        **effect.group._asdict(),
+        "code": effect.code,
+        "agreement": effect.agreement,
+        "seeds": effect.seeds,
+        "codes": effect.codes,
+        "n_diverged": effect.n_diverged,
+        "headline": effect.headline,
+        "evidence": effect.diagnosis.evidence if effect.diagnoses else (),
+        "remedies": effect.remedies,
+        "changes": effect.changes,
+        "answers": effect.answers,
+        "gradients": effect.gradients,
     }
 
 

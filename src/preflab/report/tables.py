@@ -22,6 +22,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "evaluate_s": _NUMBER, "judge": _TEXT, "judge_s": _NUMBER, "tokens": _NUMBER, "sampled_tokens": _NUMBER,
         "n_steps": _NUMBER, "examples": _NUMBER, "clamped": _NUMBER, "edge": _FLAG,
         "validation": _NUMBER, "needed": _NUMBER, "kept_step": _NUMBER, "planned_steps": _NUMBER,
+        "diagnose_s": _NUMBER, "gradients_s": _NUMBER,
     },
     "pairs": {
         "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "chosen_total": _NUMBER, "chosen_length": _NUMBER,
@@ -47,6 +48,10 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "log": {
         "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,
     },
+    "probes": {"cell": _TEXT, "row": 0, "role": _TEXT},
+    "samples": {"cell": _TEXT, "row": 0, "kind": _TEXT},
+    "gradients": {"cell": _TEXT, "row": 0},
+    "alike": {"cell": _TEXT, "row": 0, "ches": _NUMBER, "ches_mean": _NUMBER},
 }  # fmt: skip
 """Columns every table has after `completed`, with the value that stands for "not measured"."""
 
@@ -67,6 +72,11 @@ class StudyTables:
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
         study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
             cards of the methods and notes; any may be missing.
+        probes: log-probs of test rows and their probes, one row per (cell, row, role); empty without a diagnosis, as
+            the next three.
+        samples: sampled answers that were looked into, one row per (cell, row); of start points too.
+        gradients: gradient sizes, one row per (cell, row); of start points too.
+        alike: how alike the responses of a pair are to a start point, one row per (cell, row).
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -77,6 +87,10 @@ class StudyTables:
     answers: pd.DataFrame = field(default_factory=pd.DataFrame)
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
     study: Mapping[str, Any] = field(default_factory=dict)
+    probes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gradients: pd.DataFrame = field(default_factory=pd.DataFrame)
+    alike: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 class Group(NamedTuple):

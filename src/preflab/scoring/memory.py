@@ -36,3 +36,8 @@ def peak_bytes(device: str) -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed; torch raises a plain RuntimeError for the memory of the CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

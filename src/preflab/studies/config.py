@@ -203,6 +203,14 @@ class RewardModelConfig(OptimizerConfig):
     learning_rate: float | None = Field(None, gt=0, description="default: 9e-6, ten times that with LoRA")
 
 
+class DiagnoseConfig(Section):
+    """What training did to every final cell, on pairs of the test split; `diagnose: null` leaves it out."""
+
+    rows: int = Field(32, ge=2, description="test rows that are scored with their probes, by one forward")
+    prompts: int = Field(32, ge=1, description="of the evaluation's answers to test prompts, those looked into")
+    gradients: int = Field(0, ge=0, description="pairs whose gradients are taken, by two backward passes each")
+
+
 class TuneConfig(Section):
     """Successive halving: settings that are behind on validation stop early; without it every setting goes to its end.
 
@@ -276,6 +284,7 @@ class StudyConfig(Section):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     online: OnlineConfig = Field(default_factory=OnlineConfig)
     reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    diagnose: DiagnoseConfig | None = Field(default_factory=DiagnoseConfig)
     tune: TuneConfig | None = Field(None, description="stop settings early by successive halving; absent: none stops")
     numeric: NumericConfig = Field(default_factory=NumericConfig)
     run: RunConfig = Field(default_factory=RunConfig)

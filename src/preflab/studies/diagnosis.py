@@ -1,12 +1,11 @@
 """`preflab diagnose`: checkpoints from anywhere on one probe set, one artefact each, and a page with the verdicts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,19 +15,12 @@ from preflab.core.errors import ConfigError, DataError
 from preflab.core.seeds import permutation
 from preflab.data.check import check, exclude
 from preflab.data.examples import Example, TokenRow
+from preflab.data.mismatched import add_mismatched
 from preflab.data.prompts import prompt_text
 from preflab.data.read import read
-from preflab.data.tokens import TokenSettings, response_text, tokenize
+from preflab.data.tokens import TokenSettings, tokenize
 from preflab.diagnose.checkpoints import Diagnosis
-from preflab.evals.probes import (
-    PAIR,
-    PROBES,
-    add_probes,
-    describe_answers,
-    gradient_sizes,
-    similarities,
-    summary,
-)
+from preflab.evals.probes import ROLES, add_probes, describe_answers, probe_records
 from preflab.evals.responses import Question, sample_responses
 from preflab.models.checkpoints import Checkpoint, find_checkpoints
 from preflab.models.load import (
@@ -43,7 +35,8 @@ from preflab.models.load import (
 )
 from preflab.report.diagnosis import INDEX, write_diagnosis_report
 from preflab.sampling.generate import GenerationSettings, Response
-from preflab.scoring.logps import prove, score
+from preflab.scoring.logps import prove
+from preflab.scoring.memory import is_out_of_memory
 from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store, write_json
 from preflab.store.ledger import study_lock
@@ -51,13 +44,26 @@ from preflab.studies.bench import write_table
 from preflab.studies.config import SourceConfig
 from preflab.studies.names import data_source, model_source
 from preflab.studies.prepare import rows_digest
+from preflab.studies.probe_tables import (
+    ANSWERS_FILE,
+    GRADIENTS_FILE,
+    PAIRS_FILE,
+    PROBES_FILE,
+    ROWS_FILE,
+    answer_records,
+    gradient_records,
+    read_rows,
+    similarity_records,
+    with_paraphrases,
+    write_rows,
+)
 
-_VERSION = 1
+_VERSION = 2
 _BUDGET = 2048
 """Flat tokens per forward."""
 _DECODED = 32
 """Prompts decoded together."""
-ROLES = (*PAIR, *PROBES)
+_SPLIT = SourceConfig.model_fields["split"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,7 @@ class Request:
         start: the start point: folder, Hub id, or pocket:base.
         models: what became of it: folders, adapters, folders of checkpoints, Hub ids.
         data: preference pairs.
+        split: of a folder or a Hub data set.
         rows: pairs to score.
         prompts: of them, those that every checkpoint answers.
         gradients: of them, those whose gradients are taken; 0 takes none.
@@ -79,6 +86,7 @@ class Request:
     start: str
     models: tuple[str, ...]
     data: str
+    split: str
     rows: int
     prompts: int
     gradients: int
@@ -160,15 +168,17 @@ def run_diagnosis(
             say=say,
         )
         began = _start(bench)
-        probes = _with_probes(bench, began)
-        found = [_checkpoint(bench, began, probes, checkpoint) for checkpoint in checkpoints]
-        write_json(folder / INDEX, _index(bench, command, began, list(zip(checkpoints, found, strict=True)), folder))
+        first, _ = _gradients(bench, request.start, weights_digest(start), lambda: _model(bench, start))
+        found = [_checkpoint(bench, began, checkpoint) for checkpoint in checkpoints]
+        write_json(folder / INDEX, _index(bench, command, began, first, found, folder))
     return write_diagnosis_report(folder)
 
 
 def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[Example, ...], tuple[TokenRow, ...]]:
     """Read, check and tokenise the pairs, and take some of them in an order of their own."""
-    source = data_source(SourceConfig(path=request.data))
+    source = data_source(SourceConfig(path=request.data, split=request.split))
+    if request.split != _SPLIT and Path(source.path).expanduser().is_file():
+        raise ConfigError(f"--split {request.split}: {request.data} is one file, which has no splits.")
     dataset = read(source.path, split=source.split)
     if dataset.kind != "paired":
         raise DataError(f"{request.data}: a diagnosis needs pairs, a chosen and a rejected response to each prompt; "
@@ -185,15 +195,8 @@ def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[
     rows = tokenize(examples, tokenizer, settings).rows
     # Tables name a row by its place here: a line added to the file must not move old results to other rows.
     rows = tuple(replace(row, row=place) for place, row in enumerate(rows))
-    said = [i for i, example in enumerate(examples) if example.meta.get("paraphrase")]
-    others = tuple(replace(examples[i], chosen=str(examples[i].meta["paraphrase"])) for i in said)
-    if others:
-        own = dict(zip(said, tokenize(others, tokenizer, settings).rows, strict=True))
-        rows = tuple(
-            replace(row, responses={**row.responses, "paraphrase": own[i].responses["chosen"]}) if i in own else row
-            for i, row in enumerate(rows)
-        )
-    return examples, rows
+    rows = add_mismatched(rows, blocks=(), max_tokens=request.max_tokens)
+    return examples, tuple(with_paraphrases(examples, rows, tokenizer, settings))
 
 
 def _check_context(request: Request, start: Path, rows: Sequence[TokenRow]) -> None:
@@ -210,16 +213,18 @@ def _check_context(request: Request, start: Path, rows: Sequence[TokenRow]) -> N
 
 
 def _start(bench: _Bench) -> Artefact:
-    """Answer the prompts from the start point, and measure how alike the responses of each pair are to it."""
+    """Answer the prompts from the start point, give the pairs their probes, and measure how alike their responses are.
+
+    The artefact holds what every checkpoint is scored on.
+    """
     request = bench.request
     spec = StageSpec(
         "start",
         _VERSION,
-        {"prompts": request.prompts, "gradients": request.gradients, "max_new_tokens": request.max_new_tokens}
-        | {"end_ids": list(bench.end_ids)},
+        {"prompts": request.prompts, "max_new_tokens": request.max_new_tokens, "end_ids": list(bench.end_ids)},
         {
             "weights": weights_digest(bench.start),
-            "rows": rows_digest(bench.rows),
+            "rows": rows_digest(bench.rows, ROLES),
             "tokenizer": tokenizer_digest(bench.tokenizer),
         },
         bench.numeric,
@@ -228,107 +233,112 @@ def _start(bench: _Bench) -> Artefact:
     if there is not None:
         return there
     bench.say(f"{request.start}: answering {len(bench.rows)} prompts")
-    model = _loaded(load_model(bench.start, dtype="float32", device=bench.device))
+    model = _model(bench, bench.start)
     both = {kind: bench.answer(model, bench.rows, greedy=kind == "greedy") for kind in ("greedy", "sampled")}
+    probes = add_probes(bench.rows, **{kind: [answer.tokens for answer in found] for kind, found in both.items()})
     samples = [
         record
         for kind, found in both.items()
         for record in _samples(bench, model, model, kind, [found[row.row] for row in bench.prompts])
     ]
-    info: dict[str, Any] = {}
-    with bench.store.write(spec, info) as folder:
-        table = [
-            {"row": row.row, **{f"{kind}_ids": both[kind][i].tokens.tolist() for kind in both}}
-            for i, row in enumerate(bench.rows)
-        ]
-        write_table(folder / "answers.parquet", table)
-        write_table(folder / "samples.parquet", samples)
-        write_table(folder / "pairs.parquet", _similar(bench, model))
-        write_table(folder / "gradients.parquet", _gradients(bench, model))
+    with bench.store.write(spec, {"vocabulary": _vocabulary(model)}) as folder:
+        write_rows(folder / ROWS_FILE, probes)
+        write_table(folder / ANSWERS_FILE, samples)
+        write_table(folder / PAIRS_FILE, similarity_records(model, bench.rows, budget=_BUDGET))
     return bench.store.get(spec)
 
 
-def _gradients(bench: _Bench, model: PreTrainedModel) -> list[dict[str, Any]]:
-    pairs = bench.prompts[: bench.request.gradients]
-    return [{"row": row.row, **sizes} for row, sizes in zip(pairs, gradient_sizes(model, pairs), strict=True)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What was measured of a checkpoint, and what a reader should know about it."""
+
+    checkpoint: Checkpoint
+    artefact: Artefact
+    gradients: Artefact | None
+    notes: tuple[str, ...]
 
 
-def _similar(bench: _Bench, model: PreTrainedModel) -> list[dict[str, Any]]:
-    scores = similarities(model, bench.rows, budget=_BUDGET)
-    return [{"row": row.row, **scores[i]} for i, row in enumerate(bench.rows)]
-
-
-def _with_probes(bench: _Bench, start: Artefact) -> list[TokenRow]:
-    """Give the pairs their probes, among them what the start point answered."""
-    records = pq.read_table(start.file("answers.parquet")).to_pylist()
-    kinds = {
-        kind: [Response(np.asarray(r[f"{kind}_ids"], dtype=np.int64), truncated=False) for r in records]
-        for kind in ("greedy", "sampled")
-    }
-    return add_probes(bench.rows, **kinds, max_tokens=bench.request.max_tokens)
-
-
-def _checkpoint(bench: _Bench, start: Artefact, probes: Sequence[TokenRow], checkpoint: Checkpoint) -> Artefact:
-    """Score the probes with one forward, sample, and take gradients."""
-    request = bench.request
+def _checkpoint(bench: _Bench, start: Artefact, checkpoint: Checkpoint) -> _Measured:
+    """Score the probes with one forward, sample, and commit that; then take gradients, which need more memory."""
+    request, probes = bench.request, read_rows(start.file(ROWS_FILE))
     spec = StageSpec(
         "diagnose",
         _VERSION,
-        {"prompts": request.prompts, "max_new_tokens": request.max_new_tokens, "gradients": request.gradients},
-        {"start": StageSpec(**start.spec).id, "weights": checkpoint.digest(), "rows": rows_digest(probes, ROLES)},
+        {"prompts": request.prompts, "max_new_tokens": request.max_new_tokens},
+        {"start": StageSpec(**start.spec).id, "weights": checkpoint.digest()},
         bench.numeric,
     )
-    found = bench.store.find(spec)
-    if found is not None:
-        return found
-    bench.say(f"{checkpoint.name}: scoring {len(probes)} pairs with their probes")
-    model = checkpoint.load(dtype="float32", device=bench.device)
-    first = _loaded(load_model(bench.start, dtype="float32", device=bench.device))
-    info: dict[str, Any] = {"finite": all(bool(p.isfinite().all()) for p in model.parameters())}
-    records: list[dict[str, Any]] = []
-    samples: list[dict[str, Any]] = []
-    gradients: list[dict[str, Any]] = []
-    if info["finite"]:
-        _fit_head(checkpoint, model, first)
-        records = _scored(_loaded(model), _start_logps(bench, first, probes), probes)
-        bench.say(f"{checkpoint.name}: answering {len(bench.prompts)} prompts")
-        samples = [
-            record
-            for kind in ("greedy", "sampled")
-            for record in _samples(
-                bench, model, first, kind, bench.answer(model, bench.prompts, greedy=kind == "greedy")
-            )
-        ]
-        del first  # two models, and two gradients of one, need not be in memory together
-        bench.say(f"{checkpoint.name}: gradients of {request.gradients} pairs")
-        gradients = _gradients(bench, model)
-    with bench.store.write(spec, info) as folder:
-        write_table(folder / "probes.parquet", records)
-        write_table(folder / "samples.parquet", samples)
-        write_table(folder / "gradients.parquet", gradients)
-    return bench.store.get(spec)
+    if bench.store.find(spec) is None:
+        bench.say(f"{checkpoint.name}: scoring {len(probes)} pairs with their probes")
+        model = _fitted(bench, start, checkpoint)
+        info: dict[str, Any] = {"finite": all(bool(p.isfinite().all()) for p in model.parameters())}
+        tables = _tables(bench, checkpoint.name, model, probes) if info["finite"] else ([], [])
+        with bench.store.write(spec, info) as folder:
+            for name, records in zip((PROBES_FILE, ANSWERS_FILE), tables, strict=True):
+                write_table(folder / name, records)
+        del model  # its gradients come from a fresh one
+    artefact = bench.store.get(spec)
+    gradients, notes = None, checkpoint.notes
+    if artefact.info["finite"]:
+        gradients, note = _gradients(
+            bench, checkpoint.name, checkpoint.digest(), lambda: _ready(_fitted(bench, start, checkpoint))
+        )
+        notes += note
+    return _Measured(checkpoint=checkpoint, artefact=artefact, gradients=gradients, notes=notes)
 
 
-def _scored(
-    model: PreTrainedModel, known: Mapping[str, Sequence[NDArray[np.float32] | None]], probes: Sequence[TokenRow]
-) -> list[dict[str, Any]]:
-    """Score the probes by one forward, and put them beside what the start point says."""
-    own = score(model, probes, ROLES, budget=_BUDGET)
-    return [
-        {"row": row.row, "role": role, **summary(values, reference)}
-        for i, row in enumerate(probes)
-        for role in ROLES
-        if (values := own[role][i]) is not None and (reference := known[role][i]) is not None
+def _tables(
+    bench: _Bench, name: str, model: PreTrainedModel, probes: Sequence[TokenRow]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the log-probs of the probes, and the checkpoint's own answers."""
+    first = _model(bench, bench.start)
+    records = probe_records(_ready(model), probes, _start_logps(bench, first, probes), budget=_BUDGET)
+    bench.say(f"{name}: answering {len(bench.prompts)} prompts")
+    samples = [
+        record
+        for kind in ("greedy", "sampled")
+        for record in _samples(bench, model, first, kind, bench.answer(model, bench.prompts, greedy=kind == "greedy"))
     ]
+    return records, samples
 
 
-def _fit_head(checkpoint: Checkpoint, model: PreTrainedModel, start: PreTrainedModel) -> None:
-    """Cut rows off a head that was padded in training, which no token of the data needs.
+def _gradients(
+    bench: _Bench, name: str, weights: str, load: Callable[[], PreTrainedModel]
+) -> tuple[Artefact | None, tuple[str, ...]]:
+    """Take gradients of some pairs, an artefact of their own; without the memory for them the rest of it stands."""
+    n = bench.request.gradients
+    if not n:
+        return None, ()
+    inputs = {"weights": weights, "rows": rows_digest(bench.rows)}
+    spec = StageSpec("gradients", _VERSION, {"pairs": n}, inputs, bench.numeric)
+    there = bench.store.find(spec)
+    if there is not None:
+        return there, ()
+    bench.say(f"{name}: gradients of {n} pairs")
+    try:
+        records = gradient_records(load(), bench.rows, n)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        bench.say(f"{name}: not enough memory for gradients; everything else of it is measured")
+        return None, ("There was not enough memory for its gradients.",)
+    with bench.store.write(spec, {}) as folder:
+        write_table(folder / GRADIENTS_FILE, records)
+    return bench.store.get(spec), ()
+
+
+def _model(bench: _Bench, folder: Path) -> PreTrainedModel:
+    return _ready(load_model(folder, dtype="float32", device=bench.device))
+
+
+def _fitted(bench: _Bench, start: Artefact, checkpoint: Checkpoint) -> PreTrainedModel:
+    """Return a checkpoint without the rows that its head was padded with in training, which no token of the data needs.
 
     Raises:
         ConfigError: the checkpoint's head has fewer rows than the start point's.
     """
-    own, wanted = (m.get_output_embeddings().weight.shape[0] for m in (model, start))
+    model = checkpoint.load(dtype="float32", device=bench.device)
+    own, wanted = _vocabulary(model), int(start.info["vocabulary"])
     if own < wanted:
         raise ConfigError(
             f"{checkpoint.name}: its vocabulary has {own:,} rows and the start point's {wanted:,}; name the start "
@@ -336,9 +346,14 @@ def _fit_head(checkpoint: Checkpoint, model: PreTrainedModel, start: PreTrainedM
         )
     if own > wanted:
         model.resize_token_embeddings(wanted)
+    return model
 
 
-def _loaded(model: PreTrainedModel) -> PreTrainedModel:
+def _vocabulary(model: PreTrainedModel) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+def _ready(model: PreTrainedModel) -> PreTrainedModel:
     prove(model)
     return model.requires_grad_(False)
 
@@ -355,51 +370,35 @@ def _start_logps(
 def _samples(
     bench: _Bench, model: PreTrainedModel, start: PreTrainedModel, kind: str, found: Sequence[Response]
 ) -> list[dict[str, Any]]:
-    rows = bench.prompts
-    measured = describe_answers(model, start, rows, found, budget=_BUDGET)
-    return [
-        {
-            "row": row.row,
-            "kind": kind,
-            "text": response_text(response.tokens, bench.tokenizer),
-            "n_tokens": len(response.tokens),
-            "truncated": response.truncated,
-            **values,
-        }
-        for row, response, values in zip(rows, found, measured, strict=True)
-    ]
+    described = describe_answers(model, start, bench.prompts, found, budget=_BUDGET)
+    return answer_records(kind, bench.prompts, found, described, bench.tokenizer)
 
 
 def _index(
-    bench: _Bench,
-    command: str,
-    start: Artefact,
-    found: Sequence[tuple[Checkpoint, Artefact]],
-    folder: Path,
+    bench: _Bench, command: str, start: Artefact, first: Artefact | None, found: Sequence[_Measured], folder: Path
 ) -> dict[str, Any]:
+    def within(artefact: Artefact | None) -> str | None:
+        return None if artefact is None else str(artefact.path.relative_to(folder))
+
     return {
         "schema_version": 1,
         "command": command,
         "request": asdict(bench.request),
         "rows": [
-            {
-                "row": place,
-                "line": example.row,
-                "prompt": prompt_text(example.prompt),
-                "chosen": example.chosen,
-                "rejected": example.rejected,
-                "family": example.family,
-            }
+            {"row": place, "line": example.row, "prompt": prompt_text(example.prompt)}
+            | {name: getattr(example, name) for name in ("chosen", "rejected", "family")}
             for place, example in enumerate(bench.examples)
         ],
-        "start": str(start.path.relative_to(folder)),
+        "start": within(start),
+        "start_gradients": within(first),
         "checkpoints": [
             {
-                "name": checkpoint.name,
-                "folder": str(checkpoint.folder),
-                "artefact": str(artefact.path.relative_to(folder)),
-                "notes": list(checkpoint.notes),
+                "name": each.checkpoint.name,
+                "folder": str(each.checkpoint.folder),
+                "artefact": within(each.artefact),
+                "gradients": within(each.gradients),
+                "notes": list(each.notes),
             }
-            for checkpoint, artefact in found
+            for each in found
         ],
     }

@@ -33,7 +33,7 @@ def write_index(plan: Plan, state: State, *, command: str, wall_s: float) -> Pat
     known = plan.explorer.known(failed=state.failed)
     records = [_cell(plan, state, known, cell) for cell in plan.cells]
     notes = [*plan.notes, *_memory_notes(plan, known.stages)]
-    starts = [_start(plan, plan.layout.evaluate_start(start, seed)) for start, seed in plan.layout.starts()]
+    starts = [_start(plan, start, seed) for start, seed in plan.layout.starts()]
     path = plan.folder / INDEX
     write_json(path, {"schema_version": 1, "study": _study(plan, command, wall_s, notes), "cells": starts + records})
     return path
@@ -47,9 +47,9 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
     stage = stopped.leg if stopped else next((s for s in stages if plan.explorer.diverged(s.spec)), stages[-1])
     trained = find(stage.spec)
     selected = not layout.is_searched(cell) or known.selected.get(cell.group) == cell.setting
-    evaluated = find(layout.evaluate(stage).spec) if selected else None
+    final = _final(plan, layout.judge(stage)) if selected else _final(plan, [])
     validated = find(layout.validate(stage).spec) if layout.is_searched(cell) else None
-    judge = find(stage.judge) if stage.judge else None
+    judge = find(stage.reads["reward_model"]) if "reward_model" in stage.reads else None
     return {
         **as_record(cell),
         **_status(stage, trained, state),
@@ -57,7 +57,7 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
         "selected": selected,
         "edge": selected and layout.grids[cell.method].on_edge(cell.setting),
         "train": _relative(plan, trained),
-        "evaluate": _relative(plan, evaluated),
+        **final,
         "judge": _relative(plan, judge),
         "judge_s": judge.info["seconds"] if judge else None,
         "validation": validated.info["value"] if validated else None,
@@ -65,7 +65,18 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
         "kept_step": trained.info.get("kept_step") if trained else None,
         "planned_steps": layout.n_steps(cell),
         "train_s": trained.info["seconds"] if trained else None,
-        "evaluate_s": evaluated.info["seconds"] if evaluated else None,
+    }
+
+
+_FINAL = ("evaluate", "diagnose", "gradients")
+
+
+def _final(plan: Plan, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return the folders and seconds of the stages that a final cell or a start point has after its training."""
+    found = {stage.kind: artefact for stage in stages if (artefact := plan.explorer.find(stage.spec))}
+    return {
+        **{kind: _relative(plan, found.get(kind)) for kind in _FINAL},
+        **{f"{kind}_s": found[kind].info["seconds"] if kind in found else None for kind in _FINAL},
     }
 
 
@@ -87,28 +98,28 @@ def _status(stage: Stage, trained: Artefact | None, state: State) -> dict[str, A
     return {"status": "pending", "step": None, "cause": ""}
 
 
-def _start(plan: Plan, stage: Stage) -> dict[str, Any]:
-    evaluated = plan.explorer.find(stage.spec)
-    seed = -1 if stage.sft_seed is None or plan.config.sft.seeds == 1 else stage.sft_seed
+def _start(plan: Plan, start: str, sft_seed: int | None) -> dict[str, Any]:
+    layout = plan.layout
+    final = _final(plan, [layout.evaluate_start(start, sft_seed), *layout.examine_start(start, sft_seed)])
+    seed = -1 if sft_seed is None or plan.config.sft.seeds == 1 else sft_seed
     return {
-        "cell": f"start-{stage.start}" + (f"-{seed}" if seed >= 0 else ""),
-        "start": stage.start,
+        "cell": f"start-{start}" + (f"-{seed}" if seed >= 0 else ""),
+        "start": start,
         "method": "",
         "setting": "",
         "hyperparameters": {},
         "learning_rate": None,
         "size": 0,
         "seed": seed,
-        "status": "done" if evaluated else "pending",
+        "status": "done" if final["evaluate"] else "pending",
         "step": None,
         "cause": "",
         "selected": True,
         "edge": False,
         "train": None,
-        "evaluate": _relative(plan, evaluated),
+        **final,
         "validation": None,
         "train_s": None,
-        "evaluate_s": evaluated.info["seconds"] if evaluated else None,
     }
 
 

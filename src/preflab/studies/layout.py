@@ -31,6 +31,8 @@ from preflab.train.optimize import decay_start
 from preflab.train.source import n_steps
 
 _PAIR = ("chosen", "rejected")
+_RENDERED = ("template", "max_tokens", "max_prompt_tokens")
+"""Settings of the data by which a paraphrase becomes tokens."""
 _SFT_SEED = 0
 """Seed of the one SFT of a study; with `sft.seeds: per_seed` the cell's seed takes its place."""
 
@@ -107,13 +109,13 @@ class Layout:
         spec = self._spec("reference", {"scored": [list(entry) for entry in scored]}, inputs)
         return self._stage(spec, label, needs, Work(score_tokens=tokens), start, sft_seed=seed)
 
-    def judges(self, cell: Cell) -> list[Stage]:
+    def reward_models(self, cell: Cell) -> list[Stage]:
         """Return the stage that trains the reward model of a cell's own answers, or nothing where none judges them."""
         if not self.grids[cell.method].method.is_online or self.config.online_reward != "model":
             return []
-        return [self._once(("judge", cell.start, cell.size, cell.seed), lambda: self._judge(cell))]
+        return [self._once(("reward_model", cell.start, cell.size, cell.seed), lambda: self._reward_model(cell))]
 
-    def _judge(self, cell: Cell) -> Stage:
+    def _reward_model(self, cell: Cell) -> Stage:
         """Return the stage that fits a reward model to the pairs of a cell, from its start point and with its seed."""
         config, lora = self.config.reward_model, self._lora()
         rate = config.learning_rate or BRADLEY_TERRY.learning_rates[0] * (1 if lora is None else LORA_FACTOR)
@@ -196,7 +198,7 @@ class Layout:
     def _train(self, cell: Cell, until: int | None, before: Sequence[Stage]) -> Stage:
         grid = self.grids[cell.method]
         roles = () if grid.method.is_online else roles_of(grid.method)
-        judges = self.judges(cell)
+        judges = self.reward_models(cell)
         params = {
             "method": grid.method.name,
             "code": code_digest(grid.method) if ":" in grid.source else None,
@@ -243,7 +245,7 @@ class Layout:
             # Cells that continue from a leg begin when their size or rung is reached.
             together="" if alone else f"{needs[0]} {began} {until} {cell.size if before else ''}",
             after=before[-1].spec if before else None,
-            judge=judges[0].spec if judges else None,
+            reads={"reward_model": judges[0].spec} if judges else None,
         )
 
     def _data_work(self, cell: Cell) -> Work:
@@ -310,6 +312,59 @@ class Layout:
         inputs = {"start": self._start_id(start, seed)}
         return self._evaluation(f"evaluation of {_start_label(start, seed)}", start, inputs, (reference.id,), reference)
 
+    def judge(self, train: Stage) -> list[Stage]:
+        """Return the stages of a final cell after its training: its evaluation, and what training did to it."""
+        return [self.evaluate(train), *self.examine(train)]
+
+    def examine(self, train: Stage) -> list[Stage]:
+        """Return the stages that say what training did to a final cell; none where nothing can be compared."""
+        return self._examined(train, lambda: self.evaluate(train), {"train": train.id})
+
+    def examine_start(self, start: str, seed: int | None) -> list[Stage]:
+        """Return the stages that give test rows their probes from a start point, for the cells that it becomes."""
+        evaluation = functools.partial(self.evaluate_start, start, seed)
+        return self._examined(self.reference(start, seed), evaluation, {"start": self._start_id(start, seed)})
+
+    def _examined(self, of: Stage, evaluation: Callable[[], Stage], inputs: Mapping[str, str]) -> list[Stage]:
+        config = self.config.diagnose
+        if config is None or not self.compares:
+            return []
+        found = [self._once(("diagnose", *inputs.values()), lambda: self._diagnosis(of, evaluation(), inputs))]
+        if config.gradients and self.data.info["kind"] == "paired":
+            found.append(self._once(("gradients", *inputs.values()), lambda: self._gradients(of, inputs)))
+        return found
+
+    def _diagnosis(self, of: Stage, evaluation: Stage, inputs: Mapping[str, str]) -> Stage:
+        assert self.config.diagnose is not None
+        rows = min(self.config.diagnose.rows, self._n_rows("test"))
+        prompts = min(self.config.diagnose.prompts, self._n_prompts("test"))
+        reads, params, generated = {"evaluate": evaluation.spec}, {"prompts": prompts}, 0.0
+        if of.cell is None:
+            params |= {"rows": rows, **{name: self.data.spec["params"][name] for name in _RENDERED}}
+            generated = rows * self.config.evaluate.max_new_tokens
+        else:
+            (start, *_) = self.examine_start(of.start, of.sft_seed)
+            reads["start"] = start.spec
+        pair = self._tokens("test", _PAIR)  # about four pairs of responses, and an answer under two models
+        work = Work(score_tokens=4 * rows * pair + 2 * prompts * pair, generate_tokens=generated)
+        spec = self._spec("diagnose", params, {**inputs, **{name: read.id for name, read in reads.items()}})
+        needs = tuple(read.id for read in reads.values())
+        return self._stage(spec, f"diagnosis of {_named(of)}", needs, work, of.start, reads=reads, **_of(of))
+
+    def _gradients(self, of: Stage, inputs: Mapping[str, str]) -> Stage:
+        assert self.config.diagnose is not None
+        rows, pairs = min(self.config.diagnose.rows, self._n_rows("test")), self.config.diagnose.gradients
+        spec = self._spec("gradients", {"rows": rows, "pairs": pairs}, {**inputs, "rows": self._digest("test", rows)})
+        work = Work(train_tokens=pairs * self._tokens("test", _PAIR))
+        return self._stage(spec, f"gradients of {_named(of)}", (of.id,), work, of.start, **_of(of))
+
+    @functools.cached_property
+    def compares(self) -> bool:
+        """Whether the test rows of a diagnosis hold both better and worse responses."""
+        config = self.config.diagnose
+        rows = read_split(self.data, "test", config.rows).rows if config else ()
+        return all(any(role in row.responses for row in rows) for role in _PAIR)
+
     @property
     def selection_metric(self) -> str:
         """`reward` or `accuracy`: what picks settings on validation."""
@@ -363,7 +418,7 @@ class Layout:
         train: StageSpec | None = None,
         together: str = "",
         after: StageSpec | None = None,
-        judge: StageSpec | None = None,
+        reads: Mapping[str, StageSpec] | None = None,
     ) -> Stage:
         sft = self.sft(sft_seed).spec if start == "sft" and sft_seed is not None and spec.stage != "sft" else None
         return Stage(
@@ -379,7 +434,7 @@ class Layout:
             method=self.grids[cell.method].source if cell else "",
             together=together,
             after=after,
-            judge=judge,
+            reads=reads or {},
         )
 
     def _once(self, key: Hashable, make: Callable[[], Stage]) -> Stage:
@@ -464,3 +519,7 @@ def _of(stage: Stage) -> dict[str, Any]:
 
 def _start_label(start: str, seed: int | None) -> str:
     return start if seed is None else f"{start} (seed {seed})"
+
+
+def _named(of: Stage) -> str:
+    return of.label if of.cell else _start_label(of.start, of.sft_seed)

@@ -49,7 +49,7 @@ def own_answers(stage: Stage, job: Job, bench: Bench, split: Split) -> Online:
 def _judge(stage: Stage, job: Job, bench: Bench, split: Split) -> Judge:
     params, tokenizer = stage.spec.params["online"], tokenizer_of(bench)
     examples = {row.row: example for row, example in zip(split.rows, split.examples, strict=True)}
-    model = None if stage.judge is None else reward_model(stage, bench)
+    model = reward_model(stage, bench) if "reward_model" in stage.reads else None
 
     def by_name(name: str | None, rows: Sequence[TokenRow], answers: Sequence[Response]) -> Sequence[float | None]:
         function = reward(name)
@@ -71,8 +71,7 @@ def _judge(stage: Stage, job: Job, bench: Bench, split: Split) -> Judge:
 
 def reward_model(stage: Stage, bench: Bench) -> RewardModel:
     """Load the reward model that judges a stage's answers."""
-    assert stage.judge is not None
-    artefact = bench.store.get(stage.judge)
+    artefact = bench.store.get(stage.reads["reward_model"])
     folder = artefact.file("model")
     if (folder / "adapter_config.json").exists():
         model = merge(load_adapter(load(bench, start_folder(bench, stage.start, stage.sft)), folder))

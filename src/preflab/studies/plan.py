@@ -142,6 +142,11 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
             "Responses of this architecture cannot share a copy of their prompt; each is a row of its own, which takes "
             "longer and changes no number.",
         )
+    if config.diagnose and not layout.compares:
+        notes += (
+            f"There is no diagnosis: the first {config.diagnose.rows} test rows do not hold both better and worse "
+            "responses.",
+        )
     return Plan(
         config=config,
         folder=folder,

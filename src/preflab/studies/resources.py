@@ -1,18 +1,22 @@
 """The models, the tokenizer and the reference log-probs that stages work with, kept in memory from stage to stage."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from preflab.core.errors import DataError
 from preflab.core.ids import canonical_json
 from preflab.data.examples import TokenRow
+from preflab.data.mismatched import add_mismatched
 from preflab.models.load import load_model, load_tokenizer, weights_digest
+from preflab.models.policies import LoraStack
 from preflab.scoring.logps import prove, shares_prompts
 from preflab.scoring.reference import ReferenceStore
 from preflab.studies.bench import Bench, start_folder
-from preflab.studies.stages import Job
+from preflab.studies.stages import Job, Stage
 from preflab.train.step import References
 
 
@@ -81,3 +85,30 @@ def known_tokens(
     weights = start_folder(bench, job.stages[0].start, job.stages[0].sft)
     references.complete(lambda: start_model(bench, weights), rows, roles, budget=job.budget, progress=progress)
     return {role: references.tokens(rows, role) for role in roles}
+
+
+@contextlib.contextmanager
+def trained(stage: Stage, bench: Bench) -> Iterator[PreTrainedModel]:
+    """Give the trained model of a cell, or the start point itself; an adapter sits on the start point in memory."""
+    weights = start_folder(bench, stage.start, stage.sft)
+    if stage.train is None:
+        yield start_model(bench, weights)
+        return
+    folder = bench.store.get(stage.train).file("model")
+    if not (folder / "adapter_config.json").exists():
+        yield load(bench, folder)
+        return
+    policy = LoraStack.saved(start_model(bench, weights), folder)
+    try:
+        with policy.alone(0):
+            yield policy.model
+    finally:
+        policy.close()
+
+
+def with_unseen(rows: Sequence[TokenRow], bench: Bench) -> Sequence[TokenRow]:
+    """Give held-out rows an answer to another prompt each, which nobody trains on; too few prompts have none."""
+    try:
+        return add_mismatched(rows, blocks=(), max_tokens=bench.data.params["max_tokens"])
+    except DataError:
+        return rows

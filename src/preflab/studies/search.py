@@ -11,7 +11,7 @@ from preflab.studies.select import Candidate, best_settings
 from preflab.studies.stages import Stage
 
 Group = tuple[str, str, int]
-_ORDER = ("sft", "reference", "reward_model", "leg", "train", "validate", "evaluate")
+_ORDER = ("sft", "reference", "reward_model", "leg", "train", "validate", "evaluate", "diagnose", "gradients")
 
 
 class Stopped(NamedTuple):
@@ -62,13 +62,14 @@ class Explorer:
         known.stages += [layout.sft(seed) for start, seed in starts if start == "sft" and seed is not None]
         for start, seed in starts:
             known.stages += [layout.reference(start, seed), layout.evaluate_start(start, seed)]
+            known.stages += layout.examine_start(start, seed)
         searches: dict[tuple[str, int], dict[Group, list[Cell]]] = {}
         for cell in self._cells:
-            known.stages += layout.judges(cell)
+            known.stages += layout.reward_models(cell)
             if layout.is_searched(cell):
                 searches.setdefault((cell.start, cell.size), {}).setdefault(cell.group, []).append(cell)
             else:
-                known.stages += [*layout.legs(cell), layout.train(cell), layout.evaluate(layout.train(cell))]
+                known.stages += [*layout.legs(cell), layout.train(cell), *layout.judge(layout.train(cell))]
         for groups in searches.values():
             _Search(self, layout, known, failed, guess).follow(groups)
         needed = {stage.id: stage for stage in known.stages if stage.train is None or not self.diverged(stage.train)}
@@ -119,7 +120,8 @@ class _Search:
             if found is not None:
                 best = next(iter(best_settings(found, 1)), None)
                 self.known.selected[group] = best
-                self.known.stages += [layout.evaluate(t) for t in trains if t.cell and t.cell.setting == best]
+                final = [train for train in trains if train.cell and train.cell.setting == best]
+                self.known.stages += [stage for train in final for stage in layout.judge(train)]
 
     def _judge(self, stages: Sequence[Stage]) -> list[Candidate] | None:
         """Return what validation says of the legs or the finished cells of a group; None before it said everything.

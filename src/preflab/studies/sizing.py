@@ -49,7 +49,8 @@ class Sizing:
             beside: cells that train in one forward with it, itself included.
         """
         work, costs = stage.work, self.costs
-        keeps_model = self.lora and stage.kind in ("reward_model", "leg", "train", "validate", "evaluate")
+        kinds = ("reward_model", "leg", "train", "validate", "evaluate", "diagnose")
+        keeps_model = self.lora and stage.kind in kinds
         return (
             (0.0 if keeps_model else costs.load_s)
             + work.train_passes * (costs.launch_s / max(1, beside) + costs.optimizer_s)

@@ -1,21 +1,16 @@
 """The stages of a study as data: what each is made from, what it needs, and how much work it is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
 
 VERSIONS: Mapping[str, int] = {
-    "sft": 3,
-    "reference": 1,
-    "reward_model": 1,
-    "leg": 2,
-    "train": 4,
-    "validate": 1,
-    "evaluate": 1,
-}
+    "sft": 3, "reference": 1, "reward_model": 1, "leg": 2, "train": 4, "validate": 1, "evaluate": 2, "diagnose": 1,
+    "gradients": 1,
+}  # fmt: skip
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
 
 
@@ -56,9 +51,9 @@ class Stage:
         sft: spec of that SFT.
         method: what a worker finds the cell's method by.
         together: what cells must have in common to train in one forward; empty for a stage that runs alone.
-        train: spec of the training stage whose cell is validated or evaluated.
+        train: spec of the training stage whose cell is validated, evaluated or diagnosed.
+        reads: specs of the other stages whose artefacts it opens, by what they are to it.
         after: spec of the leg that training continues from.
-        judge: spec of the reward model that judges the cell's own answers.
     """
 
     label: str
@@ -73,11 +68,12 @@ class Stage:
     method: str = ""
     together: str = ""
     after: StageSpec | None = None
-    judge: StageSpec | None = None
+    reads: Mapping[str, StageSpec] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """What it does: `sft`, `reference`, `reward_model`, `leg`, `train`, `validate` or `evaluate`.
+        """What it does: `sft`, `reference`, `reward_model`, `leg`, `train`, `validate`, `evaluate`, `diagnose` or
+        `gradients`.
 
         A leg trains a cell up to a step, where others continue: cells of larger sizes, or the settings that are ahead.
         """

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from preflab.core.errors import DataError, PreflabError, RunError
+from preflab.core.errors import PreflabError, RunError
 from preflab.data.examples import TokenRow
-from preflab.data.mismatched import add_mismatched
 from preflab.evals.value_heads import read_at_end
 from preflab.methods import BRADLEY_TERRY, SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, needs_values, stored_roles
@@ -24,7 +23,15 @@ from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.cells import method_from
 from preflab.studies.online import own_answers
 from preflab.studies.prepare import read_split
-from preflab.studies.resources import forget_start, known_tokens, load, reference_store, start_model, tokenizer_of
+from preflab.studies.resources import (
+    forget_start,
+    known_tokens,
+    load,
+    reference_store,
+    start_model,
+    tokenizer_of,
+    with_unseen,
+)
 from preflab.studies.stages import Job, Stage
 from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
@@ -107,7 +114,7 @@ def _method(stage: Stage) -> Method:
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
     data, first = bench.artefact(), job.stages[0]
-    monitor = _followed(read_split(data, "validation", first.spec.params["monitor_rows"]).rows, bench)
+    monitor = with_unseen(read_split(data, "validation", first.spec.params["monitor_rows"]).rows, bench)
     if first.kind == "sft":
         return [_task(first, job, bench, SFT, read_split(data, "sft").rows, monitor)]
     references = reference_store(bench, weights)
@@ -128,14 +135,6 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
         known = known_tokens(job, bench, references, own, stored_roles(method))
         tasks.append(replace(task, references=known, live_reference=_live_reference(stage, policy, bench, weights)))
     return tasks
-
-
-def _followed(rows: Sequence[TokenRow], bench: Bench) -> Sequence[TokenRow]:
-    """Give validation rows an answer to another prompt each, which nobody trains on; too few prompts have none."""
-    try:
-        return add_mismatched(rows, blocks=(), max_tokens=bench.data.params["max_tokens"])
-    except DataError:
-        return rows
 
 
 def _task(

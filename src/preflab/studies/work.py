@@ -1,9 +1,8 @@
 """What a worker does for each kind of stage that does not train. Every function reads artefacts and leaves one."""
 
-import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from transformers import PreTrainedModel
 from preflab.evals.pairs import ROLES, margins, match_unpaired, score_pairs
 from preflab.evals.responses import Question, describe_responses, rewards_of, sample_responses, score_responses
 from preflab.models.load import weights_digest
-from preflab.models.policies import LoraStack
 from preflab.sampling.generate import GenerationSettings, Response
 from preflab.studies.bench import Bench, Report, start_folder, write_table
+from preflab.studies.diagnosing import diagnose, take_gradients
 from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
-from preflab.studies.resources import known_tokens, load, reference_store, start_model, tokenizer_of
-from preflab.studies.stages import Job, Stage
+from preflab.studies.probe_tables import TOKENS_FILE
+from preflab.studies.resources import known_tokens, reference_store, start_model, tokenizer_of, trained
+from preflab.studies.stages import Job
 from preflab.train.step import References
 
 
@@ -32,7 +32,13 @@ def run_stage(job: Job, bench: Bench, report: Report) -> dict[str, Any]:
         Interrupted: `report` said so.
         PreflabError: the stage failed.
     """
-    functions = {"reference": _reference, "validate": _validate, "evaluate": _evaluate}
+    functions = {
+        "reference": _reference,
+        "validate": _validate,
+        "evaluate": _evaluate,
+        "diagnose": diagnose,
+        "gradients": take_gradients,
+    }
     began = time.perf_counter()
     (stage,) = job.stages
     info: dict[str, Any] = dict(job.mark)
@@ -65,12 +71,12 @@ def _validate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
         gold = reward(params["reward"])
         assert gold is not None
         questions = _questions(split, params["n_prompts"])
-        with _trained(stage, bench) as model:
+        with trained(stage, bench) as model:
             responses = _sample(model, questions, job, bench, functools.partial(report, "sampling"))
         values = rewards_of(questions, responses, tokenizer_of(bench), gold)
     else:
         known = _known_pairs(split, job, bench)
-        with _trained(stage, bench) as model:
+        with trained(stage, bench) as model:
             records = _score_split(model, split, known, job, functools.partial(report, "scoring"))
         values = [0.5 if m == 0 else float(m > 0) for m in margins(records)]
     info |= {"metric": params["metric"], "value": float(np.mean(values)), "n": len(values)}
@@ -83,6 +89,7 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
     params = stage.spec.params
     pairs: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
+    tokens: list[dict[str, Any]] = []
     data, gold = bench.artefact(), reward(params["reward"])
     for name in params["splits"]:
         split = read_split(data, name)
@@ -90,7 +97,7 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
         progress = functools.partial(report, name)
         questions = _questions(split, params["n_prompts"])
         known = _known_pairs(compared, job, bench)
-        with _trained(stage, bench) as model:
+        with trained(stage, bench) as model:
             records = _score_split(model, compared, known, job, progress)
             responses = _sample(model, questions, job, bench, progress)
             own = score_responses(model, questions, responses, budget=job.budget, progress=progress)
@@ -99,28 +106,20 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
         pairs += [{"split": name, **record} for record in records]
         described = describe_responses(questions, responses, own, before, tokenizer_of(bench), reward=gold)
         answers += [{"split": name, **record} for record in described]
+        tokens += [
+            {
+                "split": name,
+                "row": q.example.row,
+                "prompt_ids": q.prompt,
+                "response_ids": r.tokens,
+                "truncated": r.truncated,
+            }
+            for q, r in zip(questions, responses, strict=True)
+        ]
     write_table(folder / "pairs.parquet", pairs)
     write_table(folder / "responses.parquet", answers)
+    write_table(folder / TOKENS_FILE, tokens)
     info |= {"n_pairs": len(pairs), "n_responses": len(answers)}
-
-
-@contextlib.contextmanager
-def _trained(stage: Stage, bench: Bench) -> Iterator[PreTrainedModel]:
-    """Give the trained model of a cell, or the start point itself; an adapter sits on the start point in memory."""
-    weights = start_folder(bench, stage.start, stage.sft)
-    if stage.train is None:
-        yield start_model(bench, weights)
-        return
-    folder = bench.store.get(stage.train).file("model")
-    if not (folder / "adapter_config.json").exists():
-        yield load(bench, folder)
-        return
-    policy = LoraStack.saved(start_model(bench, weights), folder)
-    try:
-        with policy.alone(0):
-            yield policy.model
-    finally:
-        policy.close()
 
 
 def _known_pairs(split: Split, job: Job, bench: Bench) -> References:

@@ -13,7 +13,7 @@ import torch
 
 from preflab.core.errors import PreflabError
 from preflab.models.load import quiet
-from preflab.scoring.memory import keep_memory
+from preflab.scoring.memory import is_out_of_memory, keep_memory
 from preflab.store.ledger import Ledger
 from preflab.studies.bench import Bench
 from preflab.studies.resources import forget_start
@@ -86,14 +86,9 @@ def run_job(job: Job, bench: Bench, study: Path) -> dict[str, Outcome]:
         forget_start()  # nobody knows in what state its layers are
     except Exception as error:  # a bug in one stage must not end the study; the traceback goes into the ledger
         forget_start()
-        status = "out of memory" if _is_out_of_memory(error) else "failed"
+        status = "out of memory" if is_out_of_memory(error) else "failed"
         rest = Outcome(status, {}, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
     finally:
         with contextlib.suppress(OSError):
             ledger.end_progress(name)
     return {stage.id: outcomes.get(stage.id, rest) for stage in job.stages}
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether an allocation failed; torch raises a plain RuntimeError for the memory of the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
