@@ -106,7 +106,7 @@ def test_settings_stop_at_the_rungs_and_the_report_says_so(tuned):
         assert needed.tolist() == pytest.approx([means.drop(behind.index).min()] * len(needed))
     page = (out / "report.html").read_text()
     assert "Settings that stopped early" in page and "successive halving" in page
-    assert plan["undecided"] == {"leg": 8, "train": 4, "validate": 8, "evaluate": 4}
+    assert plan["undecided"] == {"leg": 8, "train": 4, "validate": 8, "evaluate": 4, "diagnose": 4}
 
 
 def test_a_search_that_is_killed_continues_to_the_same_bits(world, tuned, tmp_path):

@@ -45,7 +45,7 @@ MEANING: dict[Code, str] = {
     "learning": "learning: the chosen responses rose and the margin grew",
     "suppression": "suppression: the rejected responses fell, and the chosen ones moved too little to tell",
     "separation": "separation: the margin grew, and neither side alone moved enough to tell",
-    "unchanged": "no change that these rows can show",
+    "unchanged": "no growth of the margin that these rows can show",
 }
 HARMFUL: tuple[Code, ...] = ("broken", "collapse", "reversed")
 """Verdicts that say something went wrong, whatever a reward may say."""

@@ -68,8 +68,6 @@ class StudyTables:
         responses: generated responses, one row per (cell, split, row).
         dynamics: likelihoods of a fixed validation subset during training, one row per (cell, step).
         log: loss and gradient norm, one row per (cell, step).
-        answers: own answers that a cell learned from, one row each.
-        judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
         study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
             cards of the methods and notes; any may be missing.
         probes: log-probs of test rows and their probes, one row per (cell, row, role); empty without a diagnosis, as
@@ -77,6 +75,8 @@ class StudyTables:
         samples: sampled answers that were looked into, one row per (cell, row); of start points too.
         gradients: gradient sizes, one row per (cell, row); of start points too.
         alike: how alike the responses of a pair are to a start point, one row per (cell, row).
+        answers: own answers that a cell learned from, one row each.
+        judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -84,13 +84,13 @@ class StudyTables:
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     dynamics: pd.DataFrame = field(default_factory=pd.DataFrame)
     log: pd.DataFrame = field(default_factory=pd.DataFrame)
-    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
-    judges: pd.DataFrame = field(default_factory=pd.DataFrame)
     study: Mapping[str, Any] = field(default_factory=dict)
     probes: pd.DataFrame = field(default_factory=pd.DataFrame)
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
     gradients: pd.DataFrame = field(default_factory=pd.DataFrame)
     alike: pd.DataFrame = field(default_factory=pd.DataFrame)
+    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    judges: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 class Group(NamedTuple):
