@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 
-from preflab.methods.needs import moves_reference
+from preflab.methods.needs import moves_reference, needs_live_reference
 from preflab.store.artefacts import Artefact
 from preflab.studies.bench import Bench
 from preflab.studies.calibrate import Costs, Probe, measure
@@ -69,11 +69,8 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
     """Measure the machine on the model, and decide; a study that ran before keeps its token budget."""
     costs = measure(_probe(config, bench, data), bench.cache)
     total = total_memory(bench.device)
-    if config.train.lora and any(moves_reference(grid.method) for grid in grids.values()):
-        total -= _weight_bytes(bench)
-    if not config.train.lora and bench.device == "cpu" and any(grid.stops for grid in grids.values()):
-        # The weights that a cell keeps lie beside those that go on training.
-        costs = replace(costs, fixed_bytes=costs.fixed_bytes + _weight_bytes(bench))
+    copies = max(_copies(grid, config, bench.device) for grid in grids.values())
+    costs = replace(costs, fixed_bytes=costs.fixed_bytes + copies * _weight_bytes(bench))
     workers = config.run.workers or _default_workers(config, costs, total, bench.device)
     available = total if bench.device == "cuda" else total / workers
     budget = config.train.token_budget or recorded_budget(folder) or costs.token_budget(available)
@@ -90,6 +87,14 @@ def size_up(config: StudyConfig, grids: Mapping[str, MethodGrid], bench: Bench, 
         lora=config.train.lora is not None,
         recompute=not costs.fits(max(budget, data.info["longest"]["train"]), available),
     )
+
+
+def _copies(grid: MethodGrid, config: StudyConfig, device: str) -> int:
+    """Return how many models lie beside the one that a cell trains: a reference, a reward model, weights it keeps."""
+    whole = config.train.lora is None
+    reference = moves_reference(grid.method) or (whole and needs_live_reference(grid.method))
+    judge = grid.method.is_online and config.online_reward == "model"
+    return reference + judge + (grid.stops and whole and device == "cpu")
 
 
 def _weight_bytes(bench: Bench) -> int:
