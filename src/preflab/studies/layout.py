@@ -14,7 +14,6 @@ from preflab.data.examples import TokenRow
 from preflab.methods import BRADLEY_TERRY, code_digest
 from preflab.methods.needs import (
     moves_reference,
-    needs_live_reference,
     passes_of,
     reads_scores,
     roles_of,
@@ -22,6 +21,7 @@ from preflab.methods.needs import (
 )
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, StageSpec
+from preflab.studies.amounts import PAIR, Amounts
 from preflab.studies.bench import Bench
 from preflab.studies.cells import LORA_FACTOR, Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
@@ -30,7 +30,6 @@ from preflab.studies.stages import VERSIONS, Stage, Work
 from preflab.train.optimize import decay_start
 from preflab.train.source import n_steps
 
-_PAIR = ("chosen", "rejected")
 _RENDERED = ("template", "max_tokens", "max_prompt_tokens")
 """Settings of the data by which a paraphrase becomes tokens."""
 _SFT_SEED = 0
@@ -64,6 +63,11 @@ class Layout:
     _splits: dict[str, Sequence[TokenRow]] = field(default_factory=dict)
     _digests: dict[tuple[str, int | None, tuple[str, ...], bool], str] = field(default_factory=dict)
 
+    @functools.cached_property
+    def amounts(self) -> Amounts:
+        """How much its stages compute."""
+        return Amounts(self.config, self.data.info)
+
     def starts(self) -> list[tuple[str, int | None]]:
         """Return the start points; `sft` once per seed where the study says so."""
         points: list[tuple[str, int | None]] = []
@@ -80,7 +84,6 @@ class Layout:
     def sft(self, seed: int) -> Stage:
         """Return the stage that fine-tunes base on the sft split."""
         config = self.config.sft
-        rows = self._n_rows("sft")
         params = {
             "settings": self._settings(config, config.learning_rate, self.config.train.monitor_points),
             "lora": self._lora(),
@@ -88,21 +91,17 @@ class Layout:
             "monitor_rows": self.config.train.monitor_rows,
         }
         inputs = {"start": weights_digest(self.bench.models["base"]), "rows": self._digest("sft"), **self._monitor()}
-        work = Work(
-            train_tokens=rows * config.epochs * self._tokens("sft", ("chosen",)),
-            train_passes=n_steps(rows, batch_size=config.batch_size, epochs=config.epochs),
-            score_tokens=self._monitor_tokens(),
-        )
+        work = self.amounts.training(config, "sft", self.amounts.rows("sft"), ("chosen",))
         return self._stage(self._spec("sft", params, inputs), f"SFT of base, seed {seed}", (), work, "sft")
 
     def reference(self, start: str, seed: int | None) -> Stage:
         """Return the stage that scores everything the study asks of a start point, once."""
         roles = [role for g in self.grids.values() for role in stored_roles(g.method)]
         train = [("train", list(dict.fromkeys(roles)), self.sizes[-1])] if roles else []
-        held_out = [("validation", list(_PAIR), self._n_rows("validation"))]
-        held_out += [(name, list(_PAIR), self._n_pairs(name)) for name in self._evaluated()]
+        held_out = [("validation", list(PAIR), self.amounts.rows("validation"))]
+        held_out += [(name, list(PAIR), self.amounts.pairs(name)) for name in self._evaluated()]
         scored = [*train, *held_out]
-        tokens = sum(n * self._tokens(name, names) for name, names, n in scored)
+        tokens = sum(n * self.amounts.tokens(name, names) for name, names, n in scored)
         inputs = {"start": self._start_id(start, seed), "data": self.data_id}
         needs = (self.sft(seed).id,) if start == "sft" and seed is not None else ()
         label = f"reference log-probs of {_start_label(start, seed)}"
@@ -132,11 +131,7 @@ class Layout:
             "rows": self._digest("train", cell.size),
             **self._monitor(),
         }
-        work = Work(
-            train_tokens=cell.size * config.epochs * self._tokens("train", _PAIR),
-            train_passes=n_steps(cell.size, batch_size=config.batch_size, epochs=config.epochs),
-            score_tokens=self._monitor_tokens(),
-        )
+        work = self.amounts.training(config, "train", cell.size, PAIR)
         needs = (self.sft(seed).id,) if seed is not None else ()
         label = f"reward model of {_start_label(cell.start, seed)}, {cell.size} rows, seed {cell.seed}"
         together = "" if lora is None else f"reward model {inputs['start']} {cell.size}"
@@ -223,14 +218,7 @@ class Layout:
         whole = self.n_steps(cell)
         began = before[-1].spec.params["until"] if before else 0
         steps = (whole if until is None else until) - began
-        share = steps / whole
-        work = self._own_work(cell, passes) if grid.method.is_online else self._data_work(cell)
-        work = Work(
-            train_tokens=work.train_tokens * share,
-            train_passes=steps,
-            score_tokens=(work.score_tokens + self._monitor_tokens()) * share,
-            generate_tokens=work.generate_tokens * share,
-        )
+        work = self.amounts.cell(grid.method, cell.size, passes=passes, steps=steps, whole=whole)
         needs = (self.reference(cell.start, seed).id, *(stage.id for stage in [*judges, *before[-1:]]))
         # A reference that moves is a whole model of its own: a group would hold as many.
         alone = self.config.train.lora is None or moves_reference(grid.method)
@@ -246,27 +234,6 @@ class Layout:
             together="" if alone else f"{needs[0]} {began} {until} {cell.size if before else ''}",
             after=before[-1].spec if before else None,
             reads={"reward_model": judges[0].spec} if judges else None,
-        )
-
-    def _data_work(self, cell: Cell) -> Work:
-        """Return what training on the data's responses computes."""
-        method = self.grids[cell.method].method
-        tokens = cell.size * self.config.train.epochs * self._tokens("train", roles_of(method))
-        return Work(train_tokens=tokens, score_tokens=tokens if needs_live_reference(method) else 0.0)
-
-    def _own_work(self, cell: Cell, passes: int) -> Work:
-        """Return what training on own answers computes; they are taken to be as long as the data's chosen responses."""
-        online, prompts = self.config.online, cell.size * self.config.train.epochs
-        prompt, most = self._tokens("train", ()), self.config.evaluate.max_new_tokens
-        answer = min(self._tokens("train", ("chosen",)) - prompt, most)
-        flat = prompts * (prompt + online.samples * answer)
-        trained = prompts * (prompt + 2 * answer) if self.grids[cell.method].method.own_answers else flat
-        judged = prompts * online.samples * (prompt + answer) if self.config.online_reward == "model" else 0.0
-        # Own answers are scored under the policy and under the start point before they are trained on.
-        return Work(
-            train_tokens=passes * trained,
-            score_tokens=2 * flat + judged + prompts * online.samples * prompt,
-            generate_tokens=prompts * online.samples * most,
         )
 
     def _online(self) -> dict[str, Any]:
@@ -289,13 +256,10 @@ class Layout:
 
     def _validate(self, train: Stage) -> Stage:
         metric = self.selection_metric
-        n_rows = self._n_rows("validation")
-        params: dict[str, Any] = {"metric": metric, "n_rows": n_rows}
-        work = Work(score_tokens=n_rows * self._tokens("validation", _PAIR))
+        params: dict[str, Any] = {"metric": metric, "n_rows": self.amounts.rows("validation")}
         if metric == "reward":
             params |= self._sampling(train)
-            prompts = self._n_prompts("validation") * self.data.info["mean_tokens"]["validation"]["prompt"]
-            work = Work(score_tokens=prompts, generate_tokens=self._new_tokens("validation"))
+        work = self.amounts.validation(metric)
         inputs = {"train": train.id, "rows": str(self.data.info["digest"]["validation"])}
         spec = self._spec("validate", params, inputs)
         return self._stage(spec, f"validation of {train.label}", (train.id,), work, train.start, **_of(train))
@@ -336,26 +300,24 @@ class Layout:
 
     def _diagnosis(self, of: Stage, evaluation: Stage, inputs: Mapping[str, str]) -> Stage:
         assert self.config.diagnose is not None
-        rows = min(self.config.diagnose.rows, self._n_rows("test"))
-        prompts = min(self.config.diagnose.prompts, self._n_prompts("test"))
-        reads, params, generated = {"evaluate": evaluation.spec}, {"prompts": prompts}, 0.0
+        rows = min(self.config.diagnose.rows, self.amounts.rows("test"))
+        prompts = min(self.config.diagnose.prompts, self.amounts.prompts("test"))
+        reads, params = {"evaluate": evaluation.spec}, {"prompts": prompts}
         if of.cell is None:
             params |= {"rows": rows, **{name: self.data.spec["params"][name] for name in _RENDERED}}
-            generated = rows * self.config.evaluate.max_new_tokens
         else:
             (start, *_) = self.examine_start(of.start, of.sft_seed)
             reads["start"] = start.spec
-        pair = self._tokens("test", _PAIR)  # about four pairs of responses, and an answer under two models
-        work = Work(score_tokens=4 * rows * pair + 2 * prompts * pair, generate_tokens=generated)
+        work = self.amounts.diagnosis(rows, prompts, greedy=of.cell is None)
         spec = self._spec("diagnose", params, {**inputs, **{name: read.id for name, read in reads.items()}})
         needs = tuple(read.id for read in reads.values())
         return self._stage(spec, f"diagnosis of {_named(of)}", needs, work, of.start, reads=reads, **_of(of))
 
     def _gradients(self, of: Stage, inputs: Mapping[str, str]) -> Stage:
         assert self.config.diagnose is not None
-        rows, pairs = min(self.config.diagnose.rows, self._n_rows("test")), self.config.diagnose.gradients
+        rows, pairs = min(self.config.diagnose.rows, self.amounts.rows("test")), self.config.diagnose.gradients
         spec = self._spec("gradients", {"rows": rows, "pairs": pairs}, {**inputs, "rows": self._digest("test", rows)})
-        work = Work(train_tokens=pairs * self._tokens("test", _PAIR))
+        work = Work(train_tokens=pairs * self.amounts.tokens("test", PAIR))
         return self._stage(spec, f"gradients of {_named(of)}", (of.id,), work, of.start, **_of(of))
 
     @functools.cached_property
@@ -363,7 +325,7 @@ class Layout:
         """Whether the test rows of a diagnosis hold both better and worse responses."""
         config = self.config.diagnose
         rows = read_split(self.data, "test", config.rows).rows if config else ()
-        return all(any(role in row.responses for row in rows) for role in _PAIR)
+        return all(any(role in row.responses for row in rows) for role in PAIR)
 
     @property
     def selection_metric(self) -> str:
@@ -392,14 +354,7 @@ class Layout:
         splits = self._evaluated()
         params = {"splits": splits, "n_pairs": self.config.evaluate.n_pairs, **self._sampling(of)}
         rows = {f"rows_{name}": str(self.data.info["digest"][name]) for name in splits}
-        answers = sum(self._n_prompts(name) for name in splits)
-        scored = sum(self._n_pairs(name) * self._tokens(name, _PAIR) for name in splits)
-        prompt, response = self.data.info["mean_tokens"]["test"]["prompt"], self.config.evaluate.max_new_tokens
-        # The prompt is read three times: to decode, and to score the answer under the policy and its start point.
-        work = Work(
-            score_tokens=scored + answers * (3 * prompt + 2 * response),
-            generate_tokens=sum(map(self._new_tokens, splits)),
-        )
+        work = self.amounts.evaluation(splits)
         return self._stage(self._spec("evaluate", params, {**inputs, **rows}), label, needs, work, start, **_of(of))
 
     def _spec(self, kind: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> StageSpec:
@@ -457,13 +412,8 @@ class Layout:
         return None if self.config.train.lora is None else self.config.train.lora.model_dump(mode="json")
 
     def _monitor(self) -> dict[str, str]:
-        n = min(self.config.train.monitor_rows, self._n_rows("validation"))
+        n = min(self.config.train.monitor_rows, self.amounts.rows("validation"))
         return {"monitor": self._digest("validation", n)}
-
-    def _monitor_tokens(self) -> float:
-        n = self.config.train.monitor_points * self.config.train.monitor_rows
-        prompt, both = self._tokens("validation", ()), self._tokens("validation", _PAIR)
-        return n * (both + (both - prompt) / 2)  # an answer to another prompt beside the pair
 
     def _sampling(self, of: Stage) -> dict[str, Any]:
         """Return what decides sampled responses; the cell's seed names their random streams, alike for every method."""
@@ -483,23 +433,7 @@ class Layout:
         """Return the splits that final cells are evaluated on."""
         return [name for name in ("test", "ood") if has_split(self.data, name)]
 
-    def _n_rows(self, split: str) -> int:
-        return int(self.data.info["splits"][split])
-
-    def _n_pairs(self, split: str) -> int:
-        return min(self.config.evaluate.n_pairs or self._n_rows(split), self._n_rows(split))
-
-    def _n_prompts(self, split: str) -> int:
-        return min(self.config.evaluate.n_prompts, self.data.info["n_prompts"][split])
-
-    def _new_tokens(self, split: str) -> float:
-        return self._n_prompts(split) * self.config.evaluate.max_new_tokens
-
-    def _tokens(self, split: str, roles: Any) -> float:
-        means = self.data.info["mean_tokens"][split]
-        return float(means["prompt"] + sum(means.get(role, 0.0) for role in roles))
-
-    def _digest(self, split: str, n: int | None = None, roles: tuple[str, ...] = _PAIR, *, scores: bool = False) -> str:
+    def _digest(self, split: str, n: int | None = None, roles: tuple[str, ...] = PAIR, *, scores: bool = False) -> str:
         key = (split, n, roles, scores)
         if key not in self._digests:
             if split not in self._splits:
