@@ -72,12 +72,17 @@ def test_a_reward_model_judges_what_four_methods_learn_from(world, tmp_path):
         ("online.reward=goldd", "online.reward: unknown reward 'goldd'"),
         ("online.round=6", "online.round: must be a multiple of train.batch_size (4); got 6"),
         ("online.samples=1", "online.samples"),
+        (
+            "train={schedule: wsd, batch_size: 4}; sizes=[8, 12]; online.round=8",
+            "a smaller size would end inside a round",
+        ),
         ("methods.online_kto={learning_rate: 1e-3}", "own answers give the log-probs of a pair"),
         ("methods.ppo.passes=1.5", "methods.ppo.passes: must be in whole numbers"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(world, tmp_path, change, said):
-    done = preflab("plan", world, "--out", tmp_path / "study", "--set", change, cache=tmp_path, check=2)
+    changes = [word for part in change.split("; ") for word in ("--set", part)]
+    done = preflab("plan", world, "--out", tmp_path / "study", *changes, cache=tmp_path, check=2)
     assert said in done.stderr and "Traceback" not in done.stderr
 
 

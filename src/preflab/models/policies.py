@@ -64,10 +64,6 @@ class Policy(Protocol):
         """Say that inside the block every token belongs to one cell."""
         ...
 
-    def values(self, cell: int, hidden_CH: Tensor) -> Tensor:
-        """Return what a cell's value head says of hidden states, `[C]`; a policy without value heads has no answer."""
-        ...
-
     def close(self) -> None:
         """Give the model back as it was, apart from weights that were trained."""
         ...
@@ -81,15 +77,7 @@ class Policy(Protocol):
         ...
 
 
-class _NoValues:
-    """A policy without value heads."""
-
-    def values(self, cell: int, hidden_CH: Tensor) -> Tensor:
-        """Refuse."""
-        raise NotImplementedError("this policy has no value heads; see WithValues")
-
-
-class WholeModel(_NoValues):
+class WholeModel:
     """All weights of a model, for one cell."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -126,7 +114,7 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a layer to the A, `[r, in]`, and B, `[out, r]`, of an adapter."""
 
 
-class LoraStack(_NoValues):
+class LoraStack:
     """Adapters of several cells on one frozen base: a forward holds the tokens of all of them.
 
     PEFT decides which layers are targets, how adapters start, and the layout of what is saved. The adapters of a cell

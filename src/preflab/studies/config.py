@@ -330,6 +330,11 @@ class StudyConfig(Section):
                 f"online.round: must be a multiple of train.batch_size ({self.train.batch_size}); got "
                 f"{self.online_round}"
             )
+        if self.train.schedule == "wsd" and len(self.sizes) > 1 and self.online_round > self.train.batch_size:
+            raise ValueError(
+                "online.round: with the schedule wsd, a smaller size would end inside a round that a larger one goes "
+                "on with; leave it out, name one size, or use another schedule"
+            )
         if any(isinstance(size, int) and size < 1 for size in self.sizes):
             raise ValueError(f"sizes: must be at least 1; got {self.sizes}")
         if self.data.prompt_limit >= self.data.max_tokens:

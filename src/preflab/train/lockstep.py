@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from preflab.core.errors import PreflabError
 from preflab.data.examples import TokenRow
-from preflab.models.policies import Policy
+from preflab.models.policies import Policy, WithValues
 from preflab.scoring.flat import FlatBatch, ResponseKey, flatten, n_tokens
 from preflab.scoring.logps import TokenQuantity, head_quantities, hidden_states, layout_tokens
 
@@ -148,6 +148,7 @@ def _values(
             policy.model, hidden_CH[part], batch.target_C[part], of_head[cell], ask.reference, other_CH
         )
         if "value" in ask.quantities:
+            assert isinstance(policy, WithValues)
             values = policy.values(cell, hidden_CH[part])
             found[cell] = torch.cat([found[cell], values.to(found[cell].dtype)[None]])
     return found
