@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from preflab.studies.calibrate import Costs
+from preflab.studies import calibrate
+from preflab.studies.calibrate import Costs, Probe, measure
 
 GIB = 2**30
 # Rounded from probes of the pocket model and of SmolLM2-135M with LoRA, one thread and two.
@@ -36,3 +37,23 @@ def test_cells_fit_as_long_as_their_moments_do():
     room = 0.8 * 12 * GIB - POCKET.memory(4096)
     assert POCKET.cells_that_fit(12 * GIB, 4096) == 1 + int(room / POCKET.cell_bytes)
     assert SMOLLM2.cells_that_fit(1 * GIB, 1024) == 1
+
+
+@pytest.mark.parametrize(
+    ("others_then", "busy_now", "probes"),
+    [(0.02, 0.0, 1), (0.5, 0.6, 1), (0.5, 0.05, 2)],
+    ids=["times of a quiet machine are kept", "kept while others go on", "probed again once they are gone"],
+)
+def test_times_taken_beside_other_programs_are_kept_until_the_machine_is_quieter(
+    tmp_path, monkeypatch, others_then, busy_now, probes
+):
+    probe = Probe(
+        model=tmp_path, dtype="float32", device="cpu", threads=1, lora=None, mean_prompt=8, mean_response=8,
+        batch_size=8, allow_remote_code=False,
+    )  # fmt: skip
+    answers = iter([(replace(POCKET, train=1.0), others_then), (POCKET, 0.0)])
+    monkeypatch.setattr(calibrate, "weights_digest", lambda folder: "digest")
+    monkeypatch.setattr(calibrate, "_probed", lambda probe: next(answers))
+    monkeypatch.setattr(calibrate.psutil, "cpu_percent", lambda interval: 100 * busy_now)
+    found = [measure(probe, tmp_path).train for _ in range(3)]
+    assert found == [1.0, *[1.0 if probes == 1 else POCKET.train] * 2]

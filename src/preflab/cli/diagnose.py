@@ -51,7 +51,8 @@ def diagnose(
     from dataclasses import asdict
 
     from preflab.core.errors import ConfigError
-    from preflab.studies.diagnosis import Request, run_diagnosis
+    from preflab.studies.diagnosis import run_diagnosis
+    from preflab.studies.probed_pairs import Request
 
     if not models:
         raise ConfigError(

@@ -4,34 +4,33 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
-from preflab.core.errors import ConfigError, DataError
+from preflab.core.errors import ConfigError
 from preflab.core.ids import canonical_json, digest_of
 from preflab.data.examples import Example, TokenRow
 from preflab.data.render import Template
 from preflab.data.tokens import TokenSettings, prompt_ids, response_text
 from preflab.evals.probes import similarities
-from preflab.evals.reward_models import check_reward_model, load_reward_model
 from preflab.models.checkpoints import Checkpoint, lone_checkpoint
-from preflab.models.load import context_length, end_token_ids, load_tokenizer, resolve, tokenizer_digest
+from preflab.models.devices import default_device, float32_here
+from preflab.models.load import context_length, end_token_ids, load_tokenizer, tokenizer_digest
 from preflab.sampling.generate import Response
 from preflab.sampling.samplers import Engine, Sampler, transformers_sampler, vllm_sampler
 from preflab.sampling.search import SearchSettings, search, step_length
 from preflab.scoring.logps import prove
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import write_table
-from preflab.studies.names import REWARDS, model_source, reward, reward_digest
+from preflab.studies.names import model_source
 from preflab.studies.prepare import rows_digest
+from preflab.studies.scorers import Scorer, Scores
 
 _VERSION = 1
 _LONGEST = 1 << 20
@@ -40,7 +39,6 @@ _BUDGET = 2048
 """Flat tokens per forward."""
 _SAY_EVERY_S = 10.0
 
-Scores = Mapping[str, float]
 Say = Callable[[str], None]
 Ids = NDArray[np.int64]
 
@@ -87,16 +85,6 @@ class Settings:
 def store() -> Store:
     """Return where candidate answers lie, outside of every study: curations of the same prompts share them."""
     return Store(cache_root() / "answers")
-
-
-def device() -> str:
-    """Return the device that models run on."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def numeric() -> dict[str, Any]:
-    """Return what changes the last digits."""
-    return {"device": device(), "dtype": "float32", "threads": torch.get_num_threads()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +135,7 @@ class Answerer:
     @functools.cached_property
     def model(self) -> PreTrainedModel:
         """The loaded model, in float32, without gradients."""
-        model = self.checkpoint.load(dtype="float32", device=device())
+        model = self.checkpoint.load(dtype="float32", device=default_device())
         prove(model)
         return model.requires_grad_(False)
 
@@ -188,73 +176,10 @@ class Answerer:
     ) -> StageSpec:
         """Return what answers to some prompts are made from."""
         settings = self.settings
-        own = {"seed": settings.seed, "engine": settings.engine, "end_ids": list(self.end_ids)}
+        own = {"seed": settings.seed, "engine": settings.engine, "end_ids": list(self.end_ids), **params}
         asked = digest_of(prompt.tobytes().hex() for prompt in prompts)
-        batch = {"batch_size": settings.batch_size}
-        return StageSpec(
-            stage, _VERSION, {**own, **params}, {**self.digests, **inputs, "prompts": asked}, {**numeric(), **batch}
-        )
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A reward that scores many responses at once.
-
-    Args:
-        name: as the user gave it.
-        source: of the rows, for errors.
-        batch_size: rows of a forward of a reward model.
-        template: how it sees prompts.
-    """
-
-    name: str
-    source: str
-    batch_size: int
-    template: Template
-    _folder: Path | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_folder", _reward_model(self.name))
-        if self._folder is None:
-            reward(self.name, where="--reward")
-        else:
-            check_reward_model(self._folder)
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """What identifies the reward."""
-        return reward_digest(self.name) if self._folder is None else check_reward_model(self._folder)
-
-    def scores(self, asked: Sequence[tuple[Example, str]]) -> list[Scores]:
-        """Return the scores of each response, the total under `reward`.
-
-        Raises:
-            DataError: the reward fails on a response; the message names its row.
-        """
-        if self._folder is not None:
-            values = self._model.scores([(e.prompt, text) for e, text in asked], batch_size=self.batch_size)
-            return [{"reward": value} for value in values]
-        function = reward(self.name, where="--reward")
-        assert function is not None
-        found = []
-        for example, text in asked:
-            try:
-                found.append(function(example.prompt, text, example.meta))
-            except DataError as error:
-                raise DataError(f"{self.source}: row {example.row}: {error}") from error
-        return found
-
-    @functools.cached_property
-    def _model(self) -> Any:
-        assert self._folder is not None
-        return load_reward_model(self._folder, device=device(), template=self.template)
-
-
-def _reward_model(name: str) -> Path | None:
-    """Return the folder of a reward model, or None for the name of a function."""
-    if name in REWARDS or ".py" in name or not ("/" in name or Path(name).expanduser().is_dir()):
-        return None
-    return resolve(name)
+        made_from = {**self.digests, **inputs, "prompts": asked}
+        return StageSpec(stage, _VERSION, own, made_from, {**float32_here(), "batch_size": settings.batch_size})
 
 
 def sampled(answerer: Answerer, examples: Sequence[Example], origin: str, say: Say) -> list[list[Candidate]]:
@@ -354,7 +279,7 @@ def _to_score(candidate: Candidate) -> bool:
 
 def _scores(asked: Sequence[tuple[Example, str]], scorer: Scorer) -> list[Scores]:
     inputs = {"reward": scorer.digest, "rows": _rows_id([e for e, _ in asked]), "texts": digest_of(t for _, t in asked)}
-    spec = StageSpec("scored", _VERSION, {"template": scorer.template}, inputs, numeric())
+    spec = StageSpec("scored", _VERSION, {"template": scorer.template}, inputs, float32_here())
     if store().find(spec) is None:
         _commit(spec, [{"scores": json.dumps(scores)} for scores in scorer.scores(asked)])
     return [json.loads(record["scores"]) for record in _records(store().get(spec))]
@@ -363,7 +288,7 @@ def _scores(asked: Sequence[tuple[Example, str]], scorer: Scorer) -> list[Scores
 def ches_scores(answerer: Answerer, rows: Sequence[TokenRow]) -> list[float]:
     """Return the length-normalised CHES score of each pair to a model that has not been trained on it."""
     inputs = {**answerer.digests, "rows": rows_digest(rows)}
-    spec = StageSpec("ches", _VERSION, {}, inputs, numeric())
+    spec = StageSpec("ches", _VERSION, {}, inputs, float32_here())
     if store().find(spec) is None:
         found = similarities(answerer.model, rows, budget=_BUDGET)
         _commit(spec, [{"ches": each["ches_mean"]} for each in found])

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ memory; and before it is where the memory is hardly noticed."""
 
 _CHEAP_MEMORY = 0.1
 """Part of a worker's memory that is hardly noticed."""
+
+_SHARED = 0.15
+"""Part of the machine that other programs may use during a probe whose times are trusted."""
 
 _MEMORY_SHARE = 0.8
 """Part of the memory that workers may plan with; the rest is for the system and for what the probe did not see."""
@@ -112,9 +116,12 @@ class Probe:
 
 
 def measure(probe: Probe, cache: Path) -> Costs:
-    """Return what this machine takes on this model, probing it for a few seconds when it is not known."""
+    """Return what this machine takes on this model, probing it for a few seconds when it is not known.
+
+    Times taken beside other programs are kept only until the machine is quieter.
+    """
     key = {
-        "probe": 4,  # raised when a probe measures something else
+        "probe": 5,  # raised when a probe measures something else
         "machine": [platform.processor(), platform.machine(), psutil.cpu_count()],
         "torch": torch.__version__,
         "weights": weights_digest(probe.model),
@@ -123,15 +130,31 @@ def measure(probe: Probe, cache: Path) -> Costs:
     }
     path = cache / "costs" / f"{content_id(key)[:20]}.json"
     if path.exists():
-        return Costs(**json.loads(path.read_text(encoding="utf-8")))
-    # In a process of its own: a probed model must not stay in the memory of the process that waits for the workers.
-    with ProcessPoolExecutor(1, mp_context=clean_context()) as pool:
-        costs = pool.submit(_measure, probe).result()
-    write_json(path, asdict(costs))
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["others"] <= _SHARED or psutil.cpu_percent(interval=0.2) / 100 > kept["others"] / 2:
+            return Costs(**kept["costs"])
+    costs, others = _probed(probe)
+    write_json(path, {"costs": asdict(costs), "others": others})
     return costs
 
 
-def _measure(probe: Probe) -> Costs:
+def _probed(probe: Probe) -> tuple[Costs, float]:
+    # In a process of its own: a probed model must not stay in the memory of the process that waits for the workers.
+    with ProcessPoolExecutor(1, mp_context=clean_context()) as pool:
+        return pool.submit(_measure, probe).result()
+
+
+def _measure(probe: Probe) -> tuple[Costs, float]:
+    """Return the costs, and the part of the machine that other programs used meanwhile."""
     from preflab.studies.probing import probe_costs
 
-    return probe_costs(probe)
+    began, before = time.perf_counter(), _others_s()
+    costs = probe_costs(probe)
+    seconds = time.perf_counter() - began
+    return costs, max(0.0, _others_s() - before) / seconds / (psutil.cpu_count() or 1)
+
+
+def _others_s() -> float:
+    """Return the seconds that processors have worked for other processes than this one."""
+    every, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    return float(sum(every) - every.idle - getattr(every, "iowait", 0.0) - own.user - own.system)

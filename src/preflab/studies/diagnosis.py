@@ -1,30 +1,24 @@
 """`preflab diagnose`: checkpoints from anywhere on one probe set, one artefact each, and a page with the verdicts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
-from preflab.core.errors import ConfigError, DataError
-from preflab.core.seeds import permutation
-from preflab.data.check import check, exclude
+from preflab.core.errors import ConfigError
 from preflab.data.examples import Example, TokenRow
-from preflab.data.mismatched import add_mismatched
 from preflab.data.prompts import prompt_text
-from preflab.data.read import read
-from preflab.data.tokens import TokenSettings, tokenize
 from preflab.diagnose.checkpoints import Diagnosis
 from preflab.evals.probes import ROLES, add_probes, describe_answers, probe_records
 from preflab.evals.responses import Question, sample_responses
 from preflab.models.checkpoints import Checkpoint, find_checkpoints
+from preflab.models.devices import default_device, float32_here
 from preflab.models.load import (
-    context_length,
     end_token_ids,
     load_model,
     load_tokenizer,
@@ -41,8 +35,7 @@ from preflab.scoring.reference import ReferenceStore
 from preflab.store.artefacts import Artefact, StageSpec, Store, write_json
 from preflab.store.ledger import study_lock
 from preflab.studies.bench import write_table
-from preflab.studies.config import SourceConfig
-from preflab.studies.names import data_source, model_source
+from preflab.studies.names import model_source
 from preflab.studies.prepare import rows_digest
 from preflab.studies.probe_tables import (
     ANSWERS_FILE,
@@ -54,45 +47,15 @@ from preflab.studies.probe_tables import (
     gradient_records,
     read_rows,
     similarity_records,
-    with_paraphrases,
     write_rows,
 )
+from preflab.studies.probed_pairs import Request, check_context, read_pairs
 
 _VERSION = 2
 _BUDGET = 2048
 """Flat tokens per forward."""
 _DECODED = 32
 """Prompts decoded together."""
-_SPLIT = SourceConfig.model_fields["split"].default
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to diagnose.
-
-    Args:
-        start: the start point: folder, Hub id, or pocket:base.
-        models: what became of it: folders, adapters, folders of checkpoints, Hub ids.
-        data: preference pairs.
-        split: of a folder or a Hub data set.
-        rows: pairs to score.
-        prompts: of them, those that every checkpoint answers.
-        gradients: of them, those whose gradients are taken; 0 takes none.
-        exclude: row problems to leave out.
-        max_tokens: of prompt and response together.
-        max_new_tokens: of an answer.
-    """
-
-    start: str
-    models: tuple[str, ...]
-    data: str
-    split: str
-    rows: int
-    prompts: int
-    gradients: int
-    exclude: tuple[str, ...]
-    max_tokens: int
-    max_new_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +71,6 @@ class _Bench:
     examples: tuple[Example, ...]
     rows: tuple[TokenRow, ...]
     say: Callable[[str], None]
-
-    @property
-    def numeric(self) -> dict[str, Any]:
-        """What changes the last digits."""
-        return {"device": self.device, "dtype": "float32", "threads": torch.get_num_threads()}
 
     def answer(self, model: PreTrainedModel, rows: Sequence[TokenRow], *, greedy: bool) -> list[Response]:
         """Return a model's answers to the prompts of rows."""
@@ -151,8 +109,8 @@ def run_diagnosis(
     start = resolve(model_source(request.start))
     checkpoints = find_checkpoints([model_source(name) for name in request.models], start=start)
     tokenizer = load_tokenizer(start)
-    examples, rows = _pairs(request, tokenizer)
-    _check_context(request, start, rows)
+    examples, rows = read_pairs(request, tokenizer)
+    check_context(request, start, rows)
     with study_lock(folder):
         store = Store(folder / "artefacts")
         store.sweep()
@@ -162,7 +120,7 @@ def run_diagnosis(
             start=start,
             tokenizer=tokenizer,
             end_ids=end_token_ids(start, tokenizer),
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=default_device(),
             examples=examples,
             rows=rows,
             say=say,
@@ -172,44 +130,6 @@ def run_diagnosis(
         found = [_checkpoint(bench, began, checkpoint) for checkpoint in checkpoints]
         write_json(folder / INDEX, _index(bench, command, began, first, found, folder))
     return write_diagnosis_report(folder)
-
-
-def _pairs(request: Request, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[Example, ...], tuple[TokenRow, ...]]:
-    """Read, check and tokenise the pairs, and take some of them in an order of their own."""
-    source = data_source(SourceConfig(path=request.data, split=request.split))
-    if request.split != _SPLIT and Path(source.path).expanduser().is_file():
-        raise ConfigError(f"--split {request.split}: {request.data} is one file, which has no splits.")
-    dataset = read(source.path, split=source.split)
-    if dataset.kind != "paired":
-        raise DataError(f"{request.data}: a diagnosis needs pairs, a chosen and a rejected response to each prompt; "
-                        f"these rows are {dataset.kind}.")  # fmt: skip
-    settings = TokenSettings("auto", request.max_tokens, max(1, 3 * request.max_tokens // 4))
-    dataset, _ = exclude(dataset, check(dataset, tokenizer=tokenizer, tokens=settings), request.exclude, study=False)
-    order = permutation(len(dataset.examples), 0, "diagnosis")[: request.rows]
-    examples = tuple(dataset.examples[i] for i in order)
-    if len({example.prompt for example in examples}) < 2:
-        raise DataError(
-            f"{request.data}: {len(examples)} pair(s) with one prompt; answers to other prompts are the unseen ones, "
-            "so a diagnosis needs at least two prompts."
-        )
-    rows = tokenize(examples, tokenizer, settings).rows
-    # Tables name a row by its place here: a line added to the file must not move old results to other rows.
-    rows = tuple(replace(row, row=place) for place, row in enumerate(rows))
-    rows = add_mismatched(rows, blocks=(), max_tokens=request.max_tokens)
-    return examples, tuple(with_paraphrases(examples, rows, tokenizer, settings))
-
-
-def _check_context(request: Request, start: Path, rows: Sequence[TokenRow]) -> None:
-    """Refuse rows that the models cannot see whole; any response may stand behind any prompt, as an unseen answer."""
-    response = max(len(ids) for row in rows for ids in row.responses.values())
-    needed = max(len(row.prompt) for row in rows) + max(response, request.max_new_tokens)
-    context = context_length(start)
-    if needed > context:
-        raise ConfigError(
-            f"{request.start}: its context has {context} positions, but the longest prompt with its longest response, "
-            f"or with --max-new-tokens {request.max_new_tokens}, needs {needed}; lower --max-tokens or "
-            "--max-new-tokens."
-        )
 
 
 def _start(bench: _Bench) -> Artefact:
@@ -227,7 +147,7 @@ def _start(bench: _Bench) -> Artefact:
             "rows": rows_digest(bench.rows, ROLES),
             "tokenizer": tokenizer_digest(bench.tokenizer),
         },
-        bench.numeric,
+        float32_here(),
     )
     there = bench.store.find(spec)
     if there is not None:
@@ -266,7 +186,7 @@ def _checkpoint(bench: _Bench, start: Artefact, checkpoint: Checkpoint) -> _Meas
         _VERSION,
         {"prompts": request.prompts, "max_new_tokens": request.max_new_tokens},
         {"start": StageSpec(**start.spec).id, "weights": checkpoint.digest()},
-        bench.numeric,
+        float32_here(),
     )
     if bench.store.find(spec) is None:
         bench.say(f"{checkpoint.name}: scoring {len(probes)} pairs with their probes")
@@ -310,7 +230,7 @@ def _gradients(
     if not n:
         return None, ()
     inputs = {"weights": weights, "rows": rows_digest(bench.rows)}
-    spec = StageSpec("gradients", _VERSION, {"pairs": n}, inputs, bench.numeric)
+    spec = StageSpec("gradients", _VERSION, {"pairs": n}, inputs, float32_here())
     there = bench.store.find(spec)
     if there is not None:
         return there, ()

@@ -27,7 +27,6 @@ from preflab.studies.answers import (
     Answerer,
     Candidate,
     Say,
-    Scorer,
     Settings,
     ches_scores,
     sampled,
@@ -38,6 +37,7 @@ from preflab.studies.answers import (
 from preflab.studies.config import SourceConfig
 from preflab.studies.names import data_source
 from preflab.studies.pair_accounts import Made, describe_answers, describe_pairs, reasons
+from preflab.studies.scorers import Scorer
 
 Origin = Literal["model", "data", "other"]
 _VERSION = 1

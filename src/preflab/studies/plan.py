@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
 from preflab.methods.needs import roles_of
+from preflab.models.devices import default_device
 from preflab.models.load import context_length, end_token_ids, load_tokenizer, quiet, resolve
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import Bench
@@ -214,4 +214,4 @@ def _tokenizer(config: StudyConfig, models: Mapping[str, Path]) -> tuple[Path, P
 def _device(config: StudyConfig) -> str:
     if config.numeric.device != "auto":
         return config.numeric.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return default_device()
