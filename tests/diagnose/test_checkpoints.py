@@ -49,6 +49,8 @@ def verdict(moved, **sampled):
         ({"chosen": 3, "rejected": -3}, "learning"),
         ({"rejected": -5}, "suppression"),
         ({"chosen": -5}, "reversed"),
+        ({"chosen": 20, "rejected": 20}, "imitation"),
+        ({"chosen": -20, "rejected": -20}, "retreat"),
         ({"chosen": -5, "rejected": -9, "repeated": 4}, "displacement"),
     ],
 )

@@ -35,16 +35,29 @@ LENGTH_RATIO = 1.25
 SHARED_DIRECTION = 0.5
 """Cosine of the two sides' gradients above which pushing one down pushes the other too."""
 
-Code = Literal["broken", "collapse", "reversed", "displacement", "learning", "suppression", "separation", "unchanged"]
+Code = Literal[
+    "broken",
+    "collapse",
+    "reversed",
+    "retreat",
+    "displacement",
+    "learning",
+    "suppression",
+    "separation",
+    "imitation",
+    "unchanged",
+]
 
 MEANING: dict[Code, str] = {
     "broken": "broken: numbers that are not finite",
     "collapse": "collapse",
     "reversed": "reversal: the margin shrank",
+    "retreat": "retreat: both sides fell, and the margin did not clearly grow",
     "displacement": "displacement: the chosen responses fell while the margin grew",
     "learning": "learning: the chosen responses rose and the margin grew",
     "suppression": "suppression: the rejected responses fell, and the chosen ones moved too little to tell",
     "separation": "separation: the margin grew, and neither side alone moved enough to tell",
+    "imitation": "imitation: both sides rose, and the margin did not clearly grow",
     "unchanged": "no growth of the margin that these rows can show",
 }
 HARMFUL: tuple[Code, ...] = ("broken", "collapse", "reversed")
@@ -53,6 +66,10 @@ REMEDIES: dict[Code, tuple[str, ...]] = {
     "broken": ("take an earlier checkpoint, and train with a smaller learning rate or in float32",),
     "collapse": ("a smaller learning rate or fewer steps", "a larger beta, which holds the policy to its start point"),
     "reversed": ("check that chosen and rejected are not exchanged",),
+    "retreat": (
+        "a term that holds the chosen responses up: `sft_dpo`, `dpo_nll`, `rpo` or `dpop`",
+        "fewer steps, or a smaller learning rate",
+    ),
     "displacement": (
         "a term that holds the chosen responses up: `sft_dpo`, `dpo_nll`, `rpo` or `dpop`",
         "a slower fall of the rejected ones: `flex_dpo` with a smaller beta_rejected",
@@ -62,6 +79,10 @@ REMEDIES: dict[Code, tuple[str, ...]] = {
     "learning": (),
     "suppression": ("`sft_dpo` or `dpop`, if the chosen responses should rise",),
     "separation": (),
+    "imitation": (
+        "more weight for the rejected side, such as a larger beta_rejected, or less for a term that only raises the "
+        "chosen one",
+    ),
     "unchanged": (
         "more steps, a larger learning rate, or more rows for smaller changes (`--rows`, in a study `diagnose.rows`)",
     ),
@@ -203,16 +224,17 @@ def _verdict(change: dict[str, Change], own: pd.DataFrame, first: pd.DataFrame) 
     gained = [NAMES[role] for role in DEGENERATE if role in change and change[role].rose]
     if gained and kl_per_token(own) > FAR:
         return "collapse", f": far from the start point, and {' and '.join(gained)} gained probability"
-    margin, chosen = change["margin"], change["chosen"]
+    margin, chosen, rejected = change["margin"], change["chosen"], change["rejected"]
     if margin.fell:
         return "reversed", ""
     if not margin.rose:
-        return "unchanged", ""
+        both_rose, both_fell = chosen.rose and rejected.rose, chosen.fell and rejected.fell
+        return ("imitation" if both_rose else "retreat" if both_fell else "unchanged"), ""
     if chosen.fell:
         return "displacement", ""
     if chosen.rose:
         return "learning", ""
-    return ("suppression" if change["rejected"].fell else "separation"), ""
+    return ("suppression" if rejected.fell else "separation"), ""
 
 
 def _same(answers: pd.DataFrame) -> float:

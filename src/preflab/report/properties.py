@@ -63,17 +63,17 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
         (("Dispersion (P3)", "unseen − the pair's mean"), lambda row: _nats(row.facts.dispersion)),
         ((f"{metric.label} gained", "test prompts, 95 % over prompts and seeds"), _gained),
         (("KL to the start", "nats per response"), _kl),
-        (("Setting", "runs; weights kept early"), _runs),
     ]
     rows = [_Row(analysis, group, facts) for group, facts in found.items()]
     columns = [(title, cell) for title, cell in columns if any(cell(row).text != MISSING for row in rows)]
-    lines = [[Cell(analysis.title(row.group.method), kind="text"), *(c(row) for _, c in columns)] for row in rows]
+    lines = [[_named(row), *(cell(row) for _, cell in columns)] for row in rows]
     for group in groups:
         if group not in found and (why := _why_missing(analysis, group)):
-            blank = [Cell(MISSING, kind="muted")] * (len(columns) - 1)
-            lines.append([Cell(analysis.title(group.method), kind="text"), *blank, Cell(why, kind="text")])
+            lines.append(
+                [Cell(analysis.title(group.method), why, "text"), *[Cell(MISSING, kind="muted")] * len(columns)]
+            )
     caption = f"From {start}, {count(size, 'training pair')}; below each number its 95 % interval."
-    return Table(caption, [("Method", ""), *(title for title, _ in columns)], lines)
+    return Table(caption, [("Method", "setting; runs; weights kept early"), *(title for title, _ in columns)], lines)
 
 
 def _nats(interval: Interval | None) -> Cell:
@@ -110,13 +110,13 @@ def _kl(row: _Row) -> Cell:
     return Cell(number(facts.kl.estimate, 1), bounds)
 
 
-def _runs(row: _Row) -> Cell:
+def _named(row: _Row) -> Cell:
     cells = row.analysis.tables.cells
     setting = row.analysis.settings(row.group)
     mine = cells[_of(cells, row.group) & cells["setting"].isin(setting)]
     lost = [f"{n} {state}" for state, n in mine["status"].value_counts().items() if state != "done"]
     notes = [count(len(row.facts.seeds), "run"), *([names(lost)] if lost else []), *_kept(row.facts)]
-    return Cell("; ".join(setting) or "selected", "; ".join(notes), "text")
+    return Cell(row.analysis.title(row.group.method), "; ".join(["; ".join(setting) or "selected", *notes]), "text")
 
 
 def _kept(facts: Properties) -> list[str]:
