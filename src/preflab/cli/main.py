@@ -40,6 +40,8 @@ COMMANDS = (
     Command("report", "preflab.cli.study:report", "Write the report of a study as one HTML file.", _STUDY),
     Command("demo", "preflab.cli.study:demo", "Run a whole study offline in minutes.", _STUDY),
     Command("train", "preflab.cli.study:train", "Train one model with one method.", _STUDY),
+    Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),
+    Command("compare", "preflab.cli.evaluate:compare", "Compare models item by item on benchmarks.", _TOOLS),
     Command("diagnose", "preflab.cli.diagnose:diagnose", "Say what training did to a model.", _TOOLS),
     Command("data", "preflab.cli.data:app", "Check preference data, and make them.", _TOOLS),
     Command("methods", "preflab.cli.methods:app", "List, explain and cite the methods.", _TOOLS),

@@ -1,7 +1,8 @@
 """IFEval: does a response keep instructions that a program can check? All 25 kinds, strict and loose.
 
 The rules are those of the published checker as lm-eval 0.4.13 runs it, written anew. Two parts differ, since the
-original needs tables of NLTK that are downloaded: sentences are split by a rule here, and capital words by a regular expression.
+original needs tables of NLTK that are downloaded: sentences are split by a rule here, and capital words found by a
+regular expression.
 
 References:
     Zhou et al., Instruction-Following Evaluation for Large Language Models, 2023, arXiv:2311.07911.

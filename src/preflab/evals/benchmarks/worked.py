@@ -50,8 +50,8 @@ WORKED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "formal_fallacies": (
         (
             '"Let us see who likes what: First premise: Everyone who likes tea likes honey. Second premise: Everyone '
-            'who likes honey likes bread. It follows that everyone who likes tea likes bread."\nIs the argument, given the '
-            "explicitly stated premises, deductively valid or invalid?\nOptions:\n- valid \n- invalid",
+            'who likes honey likes bread. It follows that everyone who likes tea likes bread."\nIs the argument, given '
+            "the explicitly stated premises, deductively valid or invalid?\nOptions:\n- valid \n- invalid",
             "Let T be likes tea, H likes honey, B likes bread. The premises say T -> H and H -> B. Chaining them gives "
             "T -> B, which is the conclusion. So the answer is valid.",
         ),
