@@ -43,7 +43,7 @@ COMMANDS = (
     Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),
     Command("compare", "preflab.cli.evaluate:compare", "Compare models item by item on benchmarks.", _TOOLS),
     Command("diagnose", "preflab.cli.diagnose:diagnose", "Say what training did to a model.", _TOOLS),
-    Command("data", "preflab.cli.data:app", "Check preference data, and make them.", _TOOLS),
+    Command("data", "preflab.cli.data:app", "Check preference data, make them, and get benchmarks.", _TOOLS),
     Command("methods", "preflab.cli.methods:app", "List, explain and cite the methods.", _TOOLS),
     Command("pocket", "preflab.cli.pocket:app", "Make the built-in world again from nothing.", _TOOLS),
     Command("doctor", "preflab.cli.doctor:doctor", "Check this machine: versions, processor, disk, hub.", _TOOLS),

@@ -270,7 +270,8 @@ def _keys(results: Results) -> Table:
     for of in results.benchmarks:
         key = next(model.scored[of.name].key for model in results.models if of.name in model.scored)
         precision = ", ".join(str(value) for value in key.numeric.values())
-        rows.append([Cell(of.title, of.source, "text"), Cell(key.scorer, kind="text"), Cell(key.subset[:12], kind="text"),
+        rows.append([Cell(of.title, of.source, "text"), Cell(key.scorer, kind="text"),
+                     Cell(key.subset[:12], kind="text"),
                      Cell(key.prompts[:12], kind="text"), Cell(precision, kind="text")])  # fmt: skip
     return Table("What the scores depend on beside the weights.", head, rows)
 
