@@ -79,6 +79,11 @@ class Task:
             numeric=numeric,
         )
 
+    @property
+    def characters(self) -> int:
+        """Characters that a model reads: each context once, and every option."""
+        return sum(sum(map(len, dict.fromkeys(_texts(item)))) for item in self.items)
+
     def worked(self, item: ChoiceItem | WrittenItem) -> list[tuple[str, str]]:
         """Return the worked examples in front of an item, as question and answer."""
         if isinstance(item, WrittenItem):
