@@ -71,7 +71,7 @@ def _plain(sample: dict[str, Any]) -> dict[str, Any]:
         **(
             {"logps": [float(each[0][0]) for each in responses]}
             if choice
-            else {"response": str(responses[0][0]), "prompt": str(sample["arguments"]["gen_args_0"]["arg_0"])}
+            else {"response": str(responses[0][0]), "prompt": str(sample["arguments"][0][0])}
         ),
     }
 
