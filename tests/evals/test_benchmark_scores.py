@@ -16,6 +16,7 @@ from preflab.evals.benchmarks.choices import score_choices
 from preflab.evals.benchmarks.items import ChoiceItem, Option, Row, WrittenItem
 from preflab.evals.benchmarks.scores import corrected, difference, score
 from preflab.evals.benchmarks.writing import write_answers
+from preflab.scoring import options
 from preflab.scoring.logps import prove, separate_logps
 from preflab.scoring.options import Choice, option_logps
 from preflab.stats.proportions import detectable_difference, mcnemar_p, mcnemar_power
@@ -46,6 +47,26 @@ def test_options_get_the_model_s_own_log_probs(name):
         for n, lengths in [(7, (3, 1, 4)), (2, (1, 1)), (11, (5,))]
     ]
     found = option_logps(model, choices, budget=24)
+    for choice, logps in zip(choices, found, strict=True):
+        own = [float(separate_logps(model, choice.prompt, option).sum()) for option in choice.options]
+        np.testing.assert_allclose(logps, own, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_worked_examples_are_read_once_and_change_nothing(name, monkeypatch):
+    monkeypatch.setattr(options, "_WORTH", 4)
+    model = tiny_model(name)
+    prove(model)
+    generator = np.random.default_rng(1)
+    shots, others = generator.integers(0, 61, 12), generator.integers(0, 61, 9)
+    questions = [np.concatenate([lead, generator.integers(0, 61, n)]) for lead, n in
+                 [(shots, 3), (others, 2), (shots, 0), (shots, 5), (others, 4), (shots[:2], 1)]]  # fmt: skip
+    choices = [Choice(q, tuple(generator.integers(0, 61, k) for k in (2, 1, 3))) for q in questions]
+    read = []
+    original = options.score
+    monkeypatch.setattr(options, "score", lambda *a, **k: read.extend(a[1]) or original(*a, **k))
+    found = option_logps(model, choices, budget=64)
+    assert sorted(len(row.prompt) for row in read) == [3, 9, 12] and sum(len(row.responses) for row in read) == 18
     for choice, logps in zip(choices, found, strict=True):
         own = [float(separate_logps(model, choice.prompt, option).sum()) for option in choice.options]
         np.testing.assert_allclose(logps, own, rtol=1e-5)
@@ -121,6 +142,14 @@ def test_differences_are_paired_and_corrected():
     assert shares.test == "sign flip" and shares.p == pytest.approx(2 / 8)
     with pytest.raises(DataError, match="not of the same items"):
         difference(benchmark("piqa"), records(ours), records(base[1:]))
+
+
+def test_no_disagreement_is_no_certainty():
+    found = difference(benchmark("piqa"), records([1] * 100), records([1] * 100))
+    assert found.p == 1 and found.interval.estimate == 0
+    # Bonett and Price: p = q = 1/102, so z sqrt(2/102/102) with z = 1.96.
+    assert found.interval.high == pytest.approx(1.959964 * math.sqrt(2) / 102) == -found.interval.low
+    assert found.detectable > 0.03
 
 
 def test_fewer_refusals_are_better():

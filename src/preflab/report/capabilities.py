@@ -13,9 +13,9 @@ from preflab.report.analysis import Analysis
 from preflab.report.sections import Cell, Table
 from preflab.report.tables import Group
 from preflab.report.wording import count, p_value, percent, score_range
-from preflab.stats.comparisons import holm, paired_comparison, sign_flip_p
+from preflab.stats.comparisons import holm, minimum_detectable_difference, paired_comparison, sign_flip_p
 from preflab.stats.intervals import Interval, crossed_interval
-from preflab.stats.proportions import mcnemar_p
+from preflab.stats.proportions import mcnemar_p, paired_interval
 
 _LEVEL = 0.05
 
@@ -90,26 +90,21 @@ def _change(group: Group, of: Benchmark, table: pd.DataFrame, pairs: Sequence[tu
     labels = by_cell[there[0][0]]["cluster"].astype(str)
     clusters = None if not labels.any() or labels.is_unique else [label or item for label, item in labels.items()]
     after, before = (np.stack([_values(by_cell[pair[k]], items) for pair in there]) for k in (0, 1))
-    compared = paired_comparison(after, before, clusters=clusters)
-    return Change(
-        group=group,
-        of=of,
-        score=crossed_interval(after, clusters=clusters),
-        change=compared.difference,
-        p=compared.p if len(there) > 1 else _exact(after[0], before[0], clusters),
-        detectable=compared.minimum_detectable,
-    )
+    score = crossed_interval(after, clusters=clusters)
+    gaps = after - before
+    if clusters is None and np.isin([after, before], (0.0, 1.0)).all() and (len(there) == 1 or not gaps.any()):
+        # Right or wrong once, or nothing changed with any seed: no spread of seeds to estimate.
+        won, lost = int((gaps[0] > 0).sum()), int((gaps[0] < 0).sum())
+        interval = paired_interval(won, lost, gaps.shape[1])
+        detectable = minimum_detectable_difference(interval.se, interval.df)
+        return Change(group, of, score, interval, mcnemar_p(won, lost), detectable)
+    found = paired_comparison(after, before, clusters=clusters)
+    p = found.p if len(there) > 1 else float(sign_flip_p(gaps[0], clusters=clusters)[0])
+    return Change(group, of, score, found.difference, p, found.minimum_detectable)
 
 
 def _values(rows: pd.DataFrame, items: pd.Index) -> NDArray[np.float64]:
     return rows.loc[items, "value"].to_numpy(dtype=np.float64)
-
-
-def _exact(after: NDArray[np.float64], before: NDArray[np.float64], clusters: Sequence[str] | None) -> float:
-    gaps = after - before
-    if clusters is None and np.isin([after, before], (0.0, 1.0)).all():
-        return mcnemar_p(int((gaps > 0).sum()), int((gaps < 0).sum()))
-    return float(sign_flip_p(gaps, clusters=clusters)[0])
 
 
 def _table(analysis: Analysis, start: str, found: Sequence[Change]) -> Table:

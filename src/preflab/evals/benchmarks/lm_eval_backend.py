@@ -106,6 +106,7 @@ def _tasks(task: Task, folder: Path) -> list[dict[str, Any]]:
     groups: dict[str, list[int]] = {}
     for place, item in enumerate(task.items):
         groups.setdefault(item.cluster if task.benchmark.name == "mmlu" else "", []).append(place)
+    several = task.benchmark.name == "winogrande"
     found = []
     for number, places in enumerate(groups.values()):
         name = f"preflab_{task.benchmark.name}_{number}"
@@ -132,9 +133,10 @@ def _tasks(task: Task, folder: Path) -> list[dict[str, Any]]:
                 "fewshot": {
                     "sampler": "first_n",
                     "split": "shots",
-                    "doc_to_text": "{{preflab_question}}",
+                    # Winogrande's questions are its choices, of which lm-eval takes the one that doc_to_text counts.
+                    "doc_to_text": 0 if several else "{{preflab_question}}",
                     "doc_to_target": "{{preflab_answer}}",
-                    "doc_to_choice": None,
+                    "doc_to_choice": "{{[preflab_question]}}" if several else None,
                     "target_delimiter": "",
                 },
             }
