@@ -31,10 +31,18 @@ def settings(n, seed=0):
     return GenerationSettings(max_new_tokens=n, batch_size=1000, seed=seed)
 
 
+class OneByOne:
+    def __init__(self, reward):
+        self.reward = reward
+
+    def scores(self, asked):
+        return [self.reward(example.prompt, text, example.meta) for example, text in asked]
+
+
 def described(policy, start, tokenizer, asked, responses, *, reward, budget):
     """Score under both models and describe."""
     scores = [score_responses(model, asked, responses, budget=budget) for model in (policy, start)]
-    return describe_responses(asked, responses, *scores, tokenizer, reward=reward)
+    return describe_responses(asked, responses, *scores, tokenizer, scorer=reward and OneByOne(reward))
 
 
 def test_a_model_has_no_divergence_from_itself(world):

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.data.examples import Example, TokenRow
 from preflab.data.tokens import response_text
-from preflab.evals.rewards import Reward
+from preflab.evals.rewards import Scorer
 from preflab.sampling.generate import GenerationSettings, Response, generate
 from preflab.scoring.logps import score
 
@@ -70,7 +70,7 @@ def describe_responses(
     start_scores: Sequence[NDArray[np.float32]],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    reward: Reward | None,
+    scorer: Scorer | None,
 ) -> list[dict[str, Any]]:
     """Return one record per response.
 
@@ -84,12 +84,15 @@ def describe_responses(
         policy_scores: token log-probs of each response under the model that sampled it, nats.
         start_scores: the same under its start point.
         tokenizer: turns tokens into text.
-        reward: scores texts, or None.
+        scorer: scores texts, or None.
     """
     records = []
-    for question, response, ours, theirs in zip(questions, responses, policy_scores, start_scores, strict=True):
+    texts = [response_text(response.tokens, tokenizer) for response in responses]
+    rewards = _rewards(questions, texts, scorer)
+    for question, response, text, ours, theirs, own in zip(
+        questions, responses, texts, policy_scores, start_scores, rewards, strict=True
+    ):
         log_ratio = ours.astype(np.float64) - theirs
-        text = response_text(response.tokens, tokenizer)
         records.append(
             {
                 "row": question.example.row,
@@ -103,27 +106,35 @@ def describe_responses(
                 "policy_total": float(ours.sum(dtype=np.float64)),
                 "reference_total": float(theirs.sum(dtype=np.float64)),
                 "kl_k3": float(np.sum(np.exp(-log_ratio) - 1 + log_ratio)),
-                **_rewards(question.example, text, reward),
+                **own,
             }
         )
     return records
 
 
 def rewards_of(
-    questions: Sequence[Question], responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, reward: Reward
+    questions: Sequence[Question], responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, scorer: Scorer
 ) -> list[float]:
     """Return the reward of each response."""
+    asked = [(q.example, response_text(r.tokens, tokenizer)) for q, r in zip(questions, responses, strict=True)]
+    return [float(found["reward"]) for found in scorer.scores(asked)]
+
+
+def _rewards(
+    questions: Sequence[Question], texts: Sequence[str], scorer: Scorer | None
+) -> list[dict[str, float | None]]:
+    """Return each response's reward with its parts, and the reward of the data's chosen response."""
+    if scorer is None:
+        return [{"reward": None, "chosen_reward": None} for _ in questions]
+    own = scorer.scores([(q.example, text) for q, text in zip(questions, texts, strict=True)])
+    given = [(i, q.example, q.example.chosen) for i, q in enumerate(questions) if q.example.chosen is not None]
+    theirs = scorer.scores([(example, chosen) for _, example, chosen in given])
+    chosen = {i: float(found["reward"]) for (i, _, _), found in zip(given, theirs, strict=True)}
     return [
-        float(reward(q.example.prompt, response_text(r.tokens, tokenizer), q.example.meta)["reward"])
-        for q, r in zip(questions, responses, strict=True)
+        {
+            "reward": float(found["reward"]),
+            "chosen_reward": chosen.get(i),
+            **{f"reward_{name}": float(value) for name, value in found.items() if name != "reward"},
+        }
+        for i, found in enumerate(own)
     ]
-
-
-def _rewards(example: Example, text: str, reward: Reward | None) -> dict[str, float | None]:
-    """Return the response's reward with its parts, and the reward of the data's chosen response."""
-    if reward is None:
-        return {"reward": None, "chosen_reward": None}
-    scores = reward(example.prompt, text, example.meta)
-    parts = {f"reward_{name}": float(value) for name, value in scores.items() if name != "reward"}
-    chosen = None if example.chosen is None else float(reward(example.prompt, example.chosen, example.meta)["reward"])
-    return {"reward": float(scores["reward"]), "chosen_reward": chosen, **parts}

@@ -1,12 +1,12 @@
 """What a reward is to the rest of the house; who computes it is decided in a study."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from preflab.core.errors import ConfigError, DataError, PreflabError, nearest
 from preflab.core.modules import load_module
-from preflab.data.examples import Prompt
+from preflab.data.examples import Example, Prompt
 
 
 class Reward(Protocol):
@@ -17,6 +17,14 @@ class Reward(Protocol):
 
     def __call__(self, prompt: Prompt, response: str, meta: Mapping[str, Any]) -> Mapping[str, float]:
         """Return `{"reward": total, part: value, ...}`."""
+        ...
+
+
+class Scorer(Protocol):
+    """Scores many responses at once, whatever does it: a program, a verifier, a reward model."""
+
+    def scores(self, asked: Sequence[tuple[Example, str]]) -> Sequence[Mapping[str, float]]:
+        """Return, for each row and response to its prompt, the total under `reward` and any named parts beside it."""
         ...
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import TokenRow
-from preflab.evals.rewards import Reward
 from preflab.methods import compares_pairs
 from preflab.methods.needs import reads_pair_scores, roles_of
 from preflab.store.artefacts import Artefact
 from preflab.studies.cells import MethodGrid
 from preflab.studies.config import StudyConfig
 from preflab.studies.prepare import has_split, read_split
+from preflab.studies.scorers import Scorer
 
 
 def check_kind(kind: str, grids: Mapping[str, MethodGrid], config: StudyConfig) -> None:
@@ -64,11 +64,11 @@ def check_given(data: Mapping[str, Any], grids: Mapping[str, MethodGrid]) -> Non
             )
 
 
-def check_reward(reward: Reward | None, data: Artefact, *, where: str, splits: Sequence[str]) -> None:
+def check_reward(scorer: Scorer | None, data: Artefact, *, where: str, splits: Sequence[str]) -> None:
     """Try a reward on the first row of every split that it will score: rather now than after the training.
 
     Args:
-        reward: the reward; None is never wrong.
+        scorer: the reward; None is never wrong, and a reward model, which loads slowly, is not tried.
         data: the data artefact.
         where: the key of the study that names it.
         splits: those that it will score; a study need not have them all.
@@ -76,13 +76,13 @@ def check_reward(reward: Reward | None, data: Artefact, *, where: str, splits: S
     Raises:
         DataError: it cannot score that row, such as one without what it needs in `meta`.
     """
-    if reward is None:
+    if scorer is None or scorer.is_model:
         return
     for name in splits:
         if has_split(data, name):
             example = read_split(data, name, 1).examples[0]
             try:
-                reward(example.prompt, example.chosen or example.rejected or "", example.meta)
+                scorer.scores([(example, example.chosen or example.rejected or "")])
             except DataError as error:
                 raise DataError(f"{where}: on row {example.row} of data.{name}: {error}") from error
 

@@ -192,7 +192,10 @@ def _benchmarks(value: Any) -> Any:
 class EvaluateConfig(Section):
     """Evaluation of every final cell and of the start points."""
 
-    reward: str | None = Field(None, description="pocket, constraints, math, last-number, or path/to/file.py:NAME")
+    reward: str | None = Field(
+        None,
+        description="pocket, constraints, math, last-number, path/to/file.py:NAME, or a reward model: folder or Hub id",
+    )
     n_pairs: int | None = Field(None, ge=2, description="rows of each held-out split that are scored; default: all")
     n_prompts: int = Field(128, ge=2, description="prompts of each held-out split that get a response")
     max_new_tokens: int = Field(64, ge=1)

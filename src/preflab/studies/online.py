@@ -12,9 +12,9 @@ from preflab.evals.value_heads import RewardModel, load_head
 from preflab.models.adapters import load_adapter, merge
 from preflab.sampling.generate import GenerationSettings, Response, generate
 from preflab.studies.bench import Bench, start_folder
-from preflab.studies.names import reward
 from preflab.studies.prepare import Split
 from preflab.studies.resources import load, tokenizer_of
+from preflab.studies.scorers import scorer_of
 from preflab.studies.stages import Job, Stage
 from preflab.train.rollout import Judged, Online
 
@@ -52,10 +52,10 @@ def _judge(stage: Stage, job: Job, bench: Bench, split: Split) -> Judge:
     model = reward_model(stage, bench) if "reward_model" in stage.reads else None
 
     def by_name(name: str | None, rows: Sequence[TokenRow], answers: Sequence[Response]) -> Sequence[float | None]:
-        function = reward(name)
-        if function is None:
+        scorer = scorer_of(name, bench)
+        if scorer is None:
             return [None] * len(rows)
-        return rewards_of([Question(examples[row.row], row.prompt, "") for row in rows], answers, tokenizer, function)
+        return rewards_of([Question(examples[row.row], row.prompt, "") for row in rows], answers, tokenizer, scorer)
 
     def judge(rows: Sequence[TokenRow], answers: Sequence[Response]) -> list[Judged]:
         gold = by_name(params["gold"], rows, answers)

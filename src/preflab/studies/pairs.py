@@ -20,6 +20,7 @@ from preflab.data.pairs import LEFT_OUT, REASONS, Answer, Curated, CurationSetti
 from preflab.data.prompts import fingerprints
 from preflab.data.read import Dataset, read
 from preflab.data.tokens import tokenize
+from preflab.models.devices import default_device
 from preflab.models.load import quiet
 from preflab.sampling.search import SearchSettings
 from preflab.store.artefacts import write_json, write_text
@@ -143,7 +144,14 @@ def make_pairs(request: Request, out: Path, *, command: str, say: Say) -> dict[s
     answerers = {"model": Answerer.named(request.model, request.settings)}
     if request.other is not None:
         answerers["other"] = Answerer.named(request.other, request.settings)
-    scorer = Scorer(request.reward, request.prompts, request.settings.batch_size, request.settings.template)
+    scorer = Scorer(
+        request.reward,
+        "--reward",
+        default_device(),
+        source=request.prompts,
+        batch_size=request.settings.batch_size,
+        template=request.settings.template,
+    )
     prompts = _read(request, list(answerers.values()))
     identity = _identity(request, answerers, scorer, prompts)
     if (there := _there(out, identity)) is not None:

@@ -21,10 +21,11 @@ from preflab.studies.cells import Cell, expand, resolve_methods, resolve_sizes
 from preflab.studies.checks import check_given, check_kind, check_reward, check_stopping
 from preflab.studies.config import StudyConfig
 from preflab.studies.layout import Layout
-from preflab.studies.names import model_source, reward, reward_digest
+from preflab.studies.names import model_source
 from preflab.studies.notes import fairness_notes
 from preflab.studies.prepare import prepare, read_split
 from preflab.studies.schedule import groups_of
+from preflab.studies.scorers import Scorer
 from preflab.studies.search import Explorer
 from preflab.studies.sizing import Sizing, size_up
 from preflab.studies.stages import Stage
@@ -99,9 +100,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     quiet()
     resolved = resolve_methods(config)
     grids = {grid.name: grid for grid in resolved}
-    gold = reward(config.evaluate.reward)
     online = any(grid.method.is_online for grid in grids.values())
-    judge = reward(config.online_reward, where="online.reward") if online and config.online_reward != "model" else None
+    own = config.online_reward if online and config.online_reward != "model" else None
+    gold, judge = _scorer(config.evaluate.reward, "evaluate.reward", config), _scorer(own, "online.reward", config)
     models = _models(config)
     tokenizer_folder, tokenizer = _tokenizer(config, models)
     store = Store(folder / "artefacts")
@@ -136,8 +137,8 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         bench=bench,
         sizes=resolve_sizes(config, n_rows),
         token_budget=sizing.token_budget,
-        reward_code=reward_digest(config.evaluate.reward),
-        online_code="" if config.online_reward == "model" else reward_digest(config.online_reward),
+        reward_code="" if gold is None else gold.digest,
+        online_code="" if judge is None else judge.digest,
         tasks=tasks,
     )
     cells = expand(config, resolved, n_rows)
@@ -221,6 +222,10 @@ def _benchmark_files(config: StudyConfig) -> str:
     """Return the folder of the benchmark files, or an empty text where the study asks for none."""
     asked = config.evaluate.benchmarks
     return "" if asked is None else str(data_folder(Path(asked.data_dir) if asked.data_dir else None).resolve())
+
+
+def _scorer(name: str | None, where: str, config: StudyConfig) -> Scorer | None:
+    return None if name is None else Scorer(name, where, _device(config))
 
 
 def _device(config: StudyConfig) -> str:

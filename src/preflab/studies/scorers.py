@@ -1,20 +1,23 @@
-"""What scores candidate answers: a reward by name, a function of the user's file, or a reward model."""
+"""What scores answers: a reward by name, a function of the user's file, or a reward model from a folder or the Hub."""
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflab.core.errors import DataError
+from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import Example
 from preflab.data.render import Template
 from preflab.evals.reward_models import check_reward_model, load_reward_model
-from preflab.models.devices import default_device
+from preflab.evals.rewards import Reward
 from preflab.models.load import resolve
+from preflab.studies.bench import Bench
 from preflab.studies.names import REWARDS, reward, reward_digest
 
 Scores = Mapping[str, float]
+_ROWS = 16
+"""Rows of a forward of a reward model in a study."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +26,41 @@ class Scorer:
 
     Args:
         name: as the user gave it.
+        where: the option, or key of the study, that names it.
+        device: where a reward model computes.
         source: of the rows, for errors.
         batch_size: rows of a forward of a reward model.
-        template: how it sees prompts.
+        template: how a reward model sees prompts.
+
+    Raises:
+        ConfigError: there is no such reward, or what is there is no reward model.
     """
 
     name: str
-    source: str
-    batch_size: int
-    template: Template
-    _folder: Path | None = field(init=False)
+    where: str
+    device: str
+    source: str = ""
+    batch_size: int = _ROWS
+    template: Template = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_folder", _reward_model(self.name))
-        if self._folder is None:
-            reward(self.name, where="--reward")
-        else:
-            check_reward_model(self._folder)
+        assert self.digest and (self._folder is not None or self._function)
 
     @functools.cached_property
     def digest(self) -> str:
-        """What identifies the reward."""
-        return reward_digest(self.name) if self._folder is None else check_reward_model(self._folder)
+        """What identifies the reward: the code of a function, the weights of a model."""
+        if self._folder is not None:
+            try:
+                return check_reward_model(self._folder)
+            except ConfigError as error:
+                raise ConfigError(f"{self.where}: {error}") from error
+        assert self._function
+        return reward_digest(self.name)
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a reward model."""
+        return self._folder is not None
 
     def scores(self, asked: Sequence[tuple[Example, str]]) -> list[Scores]:
         """Return the scores of each response, the total under `reward`.
@@ -55,24 +71,39 @@ class Scorer:
         if self._folder is not None:
             values = self._model.scores([(e.prompt, text) for e, text in asked], batch_size=self.batch_size)
             return [{"reward": value} for value in values]
-        function = reward(self.name, where="--reward")
-        assert function is not None
         found = []
         for example, text in asked:
             try:
-                found.append(function(example.prompt, text, example.meta))
+                found.append(self._function(example.prompt, text, example.meta))
             except DataError as error:
-                raise DataError(f"{self.source}: row {example.row}: {error}") from error
+                raise DataError(f"{self.source}: row {example.row}: {error}" if self.source else str(error)) from error
         return found
+
+    @functools.cached_property
+    def _folder(self) -> Path | None:
+        """The folder of a reward model, or None for the name of a function."""
+        name = self.name
+        if name in REWARDS or ".py" in name or not ("/" in name or Path(name).expanduser().is_dir()):
+            return None
+        return resolve(name)
+
+    @functools.cached_property
+    def _function(self) -> Reward:
+        function = reward(self.name, where=self.where)
+        assert function is not None
+        return function
 
     @functools.cached_property
     def _model(self) -> Any:
         assert self._folder is not None
-        return load_reward_model(self._folder, device=default_device(), template=self.template)
+        return load_reward_model(self._folder, device=self.device, template=self.template)
 
 
-def _reward_model(name: str) -> Path | None:
-    """Return the folder of a reward model, or None for the name of a function."""
-    if name in REWARDS or ".py" in name or not ("/" in name or Path(name).expanduser().is_dir()):
-        return None
-    return resolve(name)
+def scorer_of(name: str | None, bench: Bench) -> Scorer | None:
+    """Return what scores answers in a stage of a study, loaded once per process; None for no name."""
+    return None if name is None else _kept(name, bench.device)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept(name: str, device: str) -> Scorer:
+    return Scorer(name, "evaluate.reward", device)

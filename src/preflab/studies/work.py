@@ -18,10 +18,10 @@ from preflab.sampling.generate import GenerationSettings, Response
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.benchmarking import run_benchmark
 from preflab.studies.diagnosing import diagnose, take_gradients
-from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
 from preflab.studies.probe_tables import TOKENS_FILE
 from preflab.studies.resources import known_tokens, reference_store, start_model, tokenizer_of, trained
+from preflab.studies.scorers import scorer_of
 from preflab.studies.stages import Job
 from preflab.train.step import References
 
@@ -70,7 +70,7 @@ def _validate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
     params = stage.spec.params
     split = read_split(bench.artefact(), "validation", params["n_rows"])
     if params["metric"] == "reward":
-        gold = reward(params["reward"])
+        gold = scorer_of(params["reward"], bench)
         assert gold is not None
         questions = _questions(split, params["n_prompts"])
         with trained(stage, bench) as model:
@@ -92,7 +92,7 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
     pairs: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     tokens: list[dict[str, Any]] = []
-    data, gold = bench.artefact(), reward(params["reward"])
+    data, gold = bench.artefact(), scorer_of(params["reward"], bench)
     for name in params["splits"]:
         split = read_split(data, name)
         compared = read_split(data, name, params["n_pairs"])
@@ -106,7 +106,7 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
         start = start_model(bench, start_folder(bench, stage.start, stage.sft))
         before = score_responses(start, questions, responses, budget=job.budget, progress=progress)
         pairs += [{"split": name, **record} for record in records]
-        described = describe_responses(questions, responses, own, before, tokenizer_of(bench), reward=gold)
+        described = describe_responses(questions, responses, own, before, tokenizer_of(bench), scorer=gold)
         answers += [{"split": name, **record} for record in described]
         tokens += [
             {
