@@ -13,6 +13,7 @@ from preflab.core.errors import ConfigError
 from preflab.methods import (
     BRADLEY_TERRY,
     DPO,
+    EURUS_REWARD,
     GRPO,
     ONLINE,
     PPO,
@@ -173,6 +174,17 @@ def test_bradley_terry_is_the_logistic_loss_of_a_difference():
     torch.testing.assert_close(BRADLEY_TERRY.loss(batch).loss.detach(), torch.log1p(torch.exp(-gap)))
     flat = batch._replace(value=batch.value._replace(rejected=batch.value.chosen))
     assert float(BRADLEY_TERRY.loss(flat).loss.detach().mean()) == pytest.approx(BRADLEY_TERRY.loss_at_reference(flat))
+
+
+def test_the_eurus_reward_model_also_wants_the_right_signs():
+    validate(EURUS_REWARD)
+    batch = random_input(EURUS_REWARD.inputs, n=3)
+    good, bad = (side.value.detach() for side in batch.value)
+    # Three logistic losses, written with log1p(exp(.)).
+    expected = sum(torch.log1p(torch.exp(-x)) for x in (good - bad, good, -bad))
+    torch.testing.assert_close(EURUS_REWARD.loss(batch).loss.detach(), expected)
+    zero = batch._replace(value=type(batch.value)(*(side._replace(value=0 * side.value) for side in batch.value)))
+    assert float(EURUS_REWARD.loss(zero).loss.detach().mean()) == pytest.approx(EURUS_REWARD.loss_at_reference(zero))
 
 
 def test_any_method_for_pairs_can_learn_from_own_answers_and_others_say_why_not():

@@ -59,6 +59,7 @@ from preflab.methods.dpo_nll import DPO_NLL
 from preflab.methods.dpo_pl import DPO_PL
 from preflab.methods.dpop import DPOP
 from preflab.methods.eurus import EURUS
+from preflab.methods.eurus_reward import EURUS_REWARD
 from preflab.methods.exo import EXO
 from preflab.methods.fdpo_alpha import FDPO_ALPHA
 from preflab.methods.fdpo_forward_kl import FDPO_FORWARD_KL
@@ -249,6 +250,7 @@ __all__ = [
     "DPO_NLL",
     "DPO_PL",
     "EURUS",
+    "EURUS_REWARD",
     "EXO",
     "FDPO_ALPHA",
     "FDPO_FORWARD_KL",

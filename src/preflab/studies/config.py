@@ -225,6 +225,9 @@ class OnlineConfig(Section):
 class RewardModelConfig(OptimizerConfig):
     """Training of the reward model, from each start point on the rows that its cells learn from."""
 
+    objective: Literal["bradley_terry", "eurus"] = Field(
+        "bradley_terry", description="eurus also wants chosen responses above zero and rejected ones below"
+    )
     learning_rate: float | None = Field(None, gt=0, description="default: 9e-6, ten times that with LoRA")
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from preflab.core.errors import PreflabError, RunError
 from preflab.data.examples import TokenRow
 from preflab.evals.value_heads import read_at_end
-from preflab.methods import BRADLEY_TERRY, SFT, Method
+from preflab.methods import BRADLEY_TERRY, EURUS_REWARD, SFT, Method
 from preflab.methods.needs import moves_reference, needs_live_reference, needs_values, stored_roles
 from preflab.models.adapters import load_adapter, merge
 from preflab.models.policies import LoraSettings, LoraStack, Policy, WholeModel, WithValues
@@ -108,8 +108,9 @@ def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
 
 def _method(stage: Stage) -> Method:
     """Return what a stage minimises."""
-    fixed = {"sft": SFT, "reward_model": BRADLEY_TERRY}
-    return fixed.get(stage.kind) or method_from(stage.method)
+    if stage.kind == "reward_model":
+        return EURUS_REWARD if stage.spec.params.get("objective") == "eurus" else BRADLEY_TERRY
+    return SFT if stage.kind == "sft" else method_from(stage.method)
 
 
 def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
@@ -123,7 +124,7 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
         end_id = int(tokenizer_of(bench).eos_token_id)
         rows, monitor = ([read_at_end(row, end_id) for row in every] for every in (largest.rows, monitor))
         return [
-            _task(stage, job, bench, BRADLEY_TERRY, rows[: stage.spec.params["blocks"][-1]], monitor)
+            _task(stage, job, bench, _method(stage), rows[: stage.spec.params["blocks"][-1]], monitor)
             for stage in job.stages
         ]
     tasks = []

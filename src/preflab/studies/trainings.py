@@ -112,6 +112,8 @@ class Trainings:
         config, lora = self.config.reward_model, self.config.train.lora
         rate = config.learning_rate or BRADLEY_TERRY.learning_rates[0] * (1 if lora is None else LORA_FACTOR)
         params = {**self._training(config, rate, cell.seed), "blocks": list(blocks(self.sizes, cell.size))}
+        if config.objective != "bradley_terry":
+            params["objective"] = config.objective
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
             "start": self._start_id(cell.start, seed),
