@@ -1,0 +1,370 @@
+"""A small client for OpenAI-compatible chat completions: vLLM, Ollama, llama.cpp and cloud servers.
+
+The key comes from a named environment variable, goes into the `Authorization` header and nowhere else: texts from the
+server are searched for it before anything else sees them. Redirects are not followed.
+"""
+
+import ipaddress
+import json
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+
+from preflab.core.errors import ConfigError, RunError
+from preflab.evals.judges.budget import Budget, Limits, Tokens, estimated_prompt_tokens
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 60.0
+_MOST_BYTES = 16 * 2**20
+_SHOWN = 200
+"""Characters of a server's error text that are shown."""
+_IN_A_ROW = 8
+"""Failed calls in a row after which a run stops: the server is gone, or refuses all of this kind."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a judge.
+
+    Args:
+        protocol: name and version of the prompt, part of what a cached reply is found by.
+        messages: role and content of every message.
+        max_tokens: longest reply, tokens.
+        temperature: of the judge's sampling.
+        top_logprobs: most likely first tokens to return with their log-probs; 0 asks for none.
+    """
+
+    protocol: str
+    messages: tuple[tuple[str, str], ...]
+    max_tokens: int
+    temperature: float = 0.0
+    top_logprobs: int = 0
+
+    def body(self, model: str) -> dict[str, Any]:
+        """Return the JSON body of the HTTP request."""
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": role, "content": content} for role, content in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+        }
+        if self.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return body
+
+    @property
+    def estimate(self) -> Tokens:
+        """About the tokens of the prompt, and the most that the reply may have."""
+        return Tokens(estimated_prompt_tokens([content for _, content in self.messages]), self.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a judge replied.
+
+    Args:
+        text: content of the message, possibly empty.
+        finish: the server's reason for the end: `stop`, `length`, `content_filter`, ...
+        refusal: the server's own note of a refusal, possibly empty.
+        first_token: log-probs of the most likely first tokens, nats; None where the server gave none.
+        model: the name under which the server says that it answered.
+        tokens: what the server counted; None where it counted nothing.
+    """
+
+    text: str
+    finish: str
+    refusal: str
+    first_token: Mapping[str, float] | None
+    model: str
+    tokens: Tokens | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A call that brought no reply after all repetitions, and why."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a judge is, and how patiently it is asked.
+
+    Args:
+        url: base address, such as `http://127.0.0.1:8000/v1`; `/chat/completions` is appended.
+        model: the judge's name on that server.
+        key_env: environment variable that holds the key; None sends none.
+        timeout_s: longest time of one call, seconds.
+        retries: repetitions of a call that failed for a passing reason.
+
+    Raises:
+        ConfigError: an address that is not plain http or https, or one that would send the key unencrypted.
+    """
+
+    url: str
+    model: str
+    key_env: str | None = None
+    timeout_s: float = 120.0
+    retries: int = 5
+    parsed: httpx2.URL = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            url = httpx2.URL(self.url)
+        except httpx2.InvalidURL:
+            url = httpx2.URL("")
+        # The address is stored and printed, so nothing secret may be in it; it is not repeated here either.
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+            raise ConfigError(
+                "judge server: must be http(s)://HOST[:PORT]/PATH without user, query or fragment, such as "
+                "http://127.0.0.1:8000/v1; a key belongs into an environment variable."
+            )
+        if self.timeout_s <= 0 or self.retries < 0:
+            raise ConfigError(f"judge server: needs timeout_s > 0, retries >= 0; got {self.timeout_s}, {self.retries}.")
+        if self.key_env is not None and url.scheme == "http" and not _is_loopback(url.host):
+            raise ConfigError(f"judge server {url.host}: plain http would send the key unencrypted; use https.")
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        object.__setattr__(self, "parsed", url)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is this machine."""
+        return _is_loopback(self.parsed.host)
+
+    def key(self) -> str:
+        """Return the key, or an empty text where none is named.
+
+        Raises:
+            ConfigError: the variable is not set, or holds what no header can carry.
+        """
+        if self.key_env is None:
+            return ""
+        key = os.environ.get(self.key_env, "").strip()
+        if not re.fullmatch(r"[!-~]+", key):
+            raise ConfigError(
+                f"judge server: the environment variable {self.key_env} must hold the key, in visible ASCII characters."
+            )
+        return key
+
+
+class ChatClient:
+    """Asks a server, one call at a time per thread; close it after use.
+
+    Args:
+        server: whom to ask.
+        budget: what may be spent; every attempt is counted.
+        sleep: waits so many seconds.
+        chance: draws from [0, 1) for the jitter of the waits.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        budget: Budget | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.server = server
+        self.budget = budget or Budget(Limits())
+        self._key = server.key()
+        self._sleep, self._chance, self._clock = sleep, chance, clock
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+        self._http = httpx2.Client(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=server.timeout_s,
+            follow_redirects=False,
+            trust_env=not server.is_loopback,  # a proxy of the environment is for other machines
+        )
+
+    def __enter__(self) -> "ChatClient":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(self, request: ChatRequest) -> Reply | Unanswered:
+        """Ask, and ask again after passing failures: timeouts, lost connections, 408, 429, 5xx and broken bodies.
+
+        The wait doubles from one second to a minute, at least half of it by chance; `Retry-After` is honoured up to a
+        minute.
+
+        Raises:
+            ConfigError: the server refuses the key, the address or the model.
+            BudgetReached: the call could exceed a spend cap.
+            RunError: eight calls in a row failed.
+        """
+        for attempt in range(self.server.retries + 1):
+            estimate = request.estimate
+            self.budget.reserve(estimate)
+            try:
+                reply = self._call(request)
+            except _Failed as failed:
+                if not failed.may_be_billed:
+                    self.budget.settle(estimate, Tokens(0, 0))
+                if not failed.passing or attempt == self.server.retries:
+                    return self._give_up(failed)
+                self._sleep(self._wait(attempt, failed.retry_after_s))
+            else:
+                self.budget.settle(estimate, reply.tokens or estimate)
+                with self._lock:
+                    self._in_a_row = 0
+                return reply
+        raise AssertionError("the loop returns or raises")
+
+    def _give_up(self, failed: "_Failed") -> Unanswered:
+        with self._lock:
+            self._in_a_row += 1
+            stop = self._in_a_row >= _IN_A_ROW
+        if stop:
+            raise RunError(
+                f"{self._where()}: {_IN_A_ROW} calls in a row failed, the last with {failed.cause}; "
+                "what was judged is kept, so run the same command again when the server answers."
+            )
+        return Unanswered(failed.cause)
+
+    def _wait(self, attempt: int, retry_after_s: float | None) -> float:
+        wait = min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S) * (0.5 + self._chance() / 2)
+        return min(max(wait, retry_after_s or 0.0), _LONGEST_WAIT_S)
+
+    def _call(self, request: ChatRequest) -> Reply:
+        deadline = self._clock() + self.server.timeout_s
+        body = bytearray()
+        try:
+            with self._http.stream(
+                "POST", f"{self.server.url}/chat/completions", json=request.body(self.server.model)
+            ) as response:
+                for part in response.iter_bytes():
+                    body += part
+                    if self._clock() > deadline:  # the library limits the time between bytes only
+                        raise _Failed("a timeout", passing=True, may_be_billed=True)
+                    if len(body) > _MOST_BYTES:
+                        raise _Failed("a reply without end", passing=False, may_be_billed=True)
+        except httpx2.ConnectError as error:
+            raise _Failed(f"no connection ({self._clean(str(error))})", passing=True) from None
+        except httpx2.TimeoutException:
+            raise _Failed("a timeout", passing=True, may_be_billed=True) from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            text = f"a broken connection ({type(error).__name__})"
+            raise _Failed(text, passing=True, may_be_billed=True) from None
+        if response.status_code != 200:
+            raise self._refused(response, bytes(body))
+        try:
+            return _parse(json.loads(bytes(body)), lambda text: text.replace(self._key, "***") if self._key else text)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            raise _Failed(
+                "a reply that is no chat completion in JSON", passing=True, may_be_billed=True
+            ) from None
+
+    def _refused(self, response: httpx2.Response, body: bytes) -> "_Failed":
+        """Return what a status other than 200 means, or raise where no other request would fare better.
+
+        Raises:
+            ConfigError: a redirect, or 401, 403, 404, 405.
+        """
+        status = response.status_code
+        said = self._clean(_error_text(body))
+        text = f"status {status}" + (f" ({said})" if said else "")
+        if status < 400:
+            to = self._clean(response.headers.get("location", ""))
+            raise ConfigError(f"{self._where()}: redirects are not followed ({status} to {to!r}); give that address.")
+        if status in (401, 403):
+            key = f"the key in {self.server.key_env}" if self.server.key_env else "a request without key (--key-env)"
+            raise ConfigError(f"{self._where()}: refuses {key}: {text}.")
+        if status in (404, 405):
+            raise ConfigError(
+                f"{self._where()}: {text}; check the address, which often ends in /v1, and the model's name "
+                f"{self.server.model!r}."
+            )
+        passing = status in (408, 409, 429) or status >= 500
+        return _Failed(text, passing=passing, retry_after_s=_seconds(response.headers.get("retry-after", "")))
+
+    def _where(self) -> str:
+        return f"judge server {self.server.parsed.host}"
+
+    def _clean(self, text: str) -> str:
+        if self._key:
+            text = text.replace(self._key, "***")
+        return _CONTROL.sub(" ", text).strip()[:_SHOWN]
+
+
+class _Failed(Exception):
+    """A call without reply."""
+
+    def __init__(
+        self, cause: str, *, passing: bool, may_be_billed: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.passing = passing
+        self.may_be_billed = may_be_billed
+        self.retry_after_s = retry_after_s
+
+
+def _parse(document: Any, clean: Callable[[str], str]) -> Reply:
+    choice = document["choices"][0]
+    message = choice["message"]
+    text, refusal = message.get("content") or "", message.get("refusal") or ""
+    if not isinstance(text, str) or not isinstance(refusal, str):
+        raise TypeError("content must be text")
+    usage = document.get("usage") or {}
+    counted = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    is_counted = all(isinstance(n, int) and n >= 0 for n in counted)
+    return Reply(
+        text=clean(text),
+        finish=clean(str(choice.get("finish_reason") or "")),
+        refusal=clean(refusal),
+        first_token=_first_token(choice.get("logprobs")),
+        model=clean(str(document.get("model") or "")),
+        tokens=Tokens(*counted) if is_counted else None,
+    )
+
+
+def _first_token(logprobs: Any) -> dict[str, float] | None:
+    positions = (logprobs or {}).get("content") or []
+    if not positions:
+        return None
+    return {str(each["token"]): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []} or None
+
+
+def _error_text(body: bytes) -> str:
+    """Return the message of an error body: `{"error": {"message": ...}}` in most servers, anything in others."""
+    text = body[: 4 * _SHOWN].decode(errors="replace")
+    try:
+        error = json.loads(body)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Return the seconds of a `Retry-After` header, which is a number or a date (RFC 9110, section 10.2.3)."""
+    if re.fullmatch(r"\d{1,9}", retry_after.strip()):
+        return float(retry_after)
+    try:
+        return max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
