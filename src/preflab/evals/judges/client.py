@@ -162,7 +162,7 @@ class ChatClient:
     Args:
         server: whom to ask.
         budget: what may be spent; every attempt is counted.
-        sleep: waits so many seconds.
+        sleep: waits so many seconds; by default until `stop` at most.
         chance: draws from [0, 1) for the jitter of the waits.
         clock: seconds that never run backwards.
     """
@@ -172,14 +172,15 @@ class ChatClient:
         server: Server,
         budget: Budget | None = None,
         *,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.server = server
         self.budget = budget or Budget(Limits())
         self._key = server.key()
-        self._sleep, self._chance, self._clock = sleep, chance, clock
+        self._stopped = threading.Event()
+        self._sleep, self._chance, self._clock = sleep or self._stopped.wait, chance, clock
         self._in_a_row = 0
         self._lock = threading.Lock()
         self._http = httpx2.Client(
@@ -199,6 +200,10 @@ class ChatClient:
         """Close the connections."""
         self._http.close()
 
+    def stop(self) -> None:
+        """Make no more calls: what is asked from now on, or waits to be asked again, stays unanswered."""
+        self._stopped.set()
+
     def ask(self, request: ChatRequest) -> Reply | Unanswered:
         """Ask, and ask again after passing failures: timeouts, lost connections, 408, 429, 5xx and broken bodies.
 
@@ -211,6 +216,8 @@ class ChatClient:
             RunError: eight calls in a row failed.
         """
         for attempt in range(self.server.retries + 1):
+            if self._stopped.is_set():
+                return Unanswered("the run was stopped")
             estimate = request.estimate
             self.budget.reserve(estimate)
             try:

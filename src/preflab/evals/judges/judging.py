@@ -1,6 +1,5 @@
 """Asking a judge many questions: from the cache where they were asked before, else from the server, several at once."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -44,11 +43,8 @@ class Judge:
             key: reply for key in wanted if (reply := self.cache.get(key)) is not None
         }
         missing = {key: request for key, request in wanted.items() if key not in found}
-        stop = threading.Event()
 
-        def ask(key: str, request: ChatRequest) -> Reply | Unanswered | None:
-            if stop.is_set():
-                return None
+        def ask(key: str, request: ChatRequest) -> Reply | Unanswered:
             answer = self.client.ask(request)
             if isinstance(answer, Reply):
                 self.cache.put(key, answer)
@@ -58,12 +54,10 @@ class Judge:
             futures = {pool.submit(ask, key, request): key for key, request in missing.items()}
             try:
                 for done, future in enumerate(as_completed(futures), start=1):
-                    answer = future.result()
-                    if answer is not None:
-                        found[futures[future]] = answer
+                    found[futures[future]] = future.result()
                     progress(done, len(missing))
             except BaseException:
-                stop.set()  # calls in flight end and are kept; the others do not start
+                self.client.stop()  # calls in flight end and are kept; the others do not start
                 raise
         return [found[key] for key in keys]
 
