@@ -6,6 +6,7 @@ server are searched for it before anything else sees them. Redirects are not fol
 
 import ipaddress
 import json
+import math
 import os
 import random
 import re
@@ -347,7 +348,10 @@ def _first_token(logprobs: Any) -> dict[str, float] | None:
     positions = (logprobs or {}).get("content") or []
     if not positions:
         return None
-    return {str(each["token"]): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []} or None
+    found = {str(each["token"]): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []}
+    if not all(math.isfinite(logp) for logp in found.values()):
+        raise ValueError("log-probs must be finite")
+    return found or None
 
 
 def _error_text(body: bytes) -> str:

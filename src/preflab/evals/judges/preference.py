@@ -47,11 +47,11 @@ def read_preference(reply: Reply | Unanswered) -> Verdict | Failure:
         return failure_of(reply)
     if reply.first_token is None:
         return "no_logprobs" if reply.text.strip() else "empty"
-    likeliest = max(reply.first_token, key=lambda token: reply.first_token[token])  # type: ignore[index]
+    likeliest, highest = max(reply.first_token.items(), key=lambda each: each[1])
     if likeliest.strip() not in ("m", "M"):
-        return "malformed"
+        return failure_of(reply) if reply.finish != "length" else "malformed"  # every reply is one token long
     mass = {
-        label: sum(math.exp(logp) for token, logp in reply.first_token.items() if token.strip() == label)
+        label: sum(math.exp(logp - highest) for token, logp in reply.first_token.items() if token.strip() == label)
         for label in ("m", "M")
     }
     return Verdict(mass["m"] / (mass["m"] + mass["M"]))
