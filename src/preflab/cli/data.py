@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from preflab.cli.benchmarks import benchmarks
 from preflab.cli.pairs import constraints, pairs
 
 if TYPE_CHECKING:
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from preflab.data.problems import Problem
     from preflab.data.read import Dataset
 
-app = App(name="data", help="Check preference data, and make them.")
+app = App(name="data", help="Check preference data, make them, and get benchmarks.")
 app.command(pairs)
 app.command(constraints)
+app.command(benchmarks)
 
 
 @app.command

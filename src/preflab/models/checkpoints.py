@@ -39,6 +39,11 @@ class Checkpoint:
         """Whether the folder holds an adapter; some trainers leave the model's configuration beside it."""
         return (self.folder / _ADAPTER).exists()
 
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where its tokenizer is: beside its weights, or the start point's."""
+        return self.folder if any((self.folder / name).exists() for name in _TOKENIZER_FILES) else self.start
+
     def digest(self) -> str:
         """Return the SHA-256 of what decides its numbers."""
         if not self.is_adapter:
@@ -46,11 +51,11 @@ class Checkpoint:
         files = [self.folder / _ADAPTER, self.folder / _ADAPTER_WEIGHTS]
         return digest_of([weights_digest(self.start), *map(file_digest, files)])
 
-    def load(self, *, dtype: str, device: str) -> PreTrainedModel:
+    def load(self, *, dtype: str, device: str, allow_remote_code: bool = False) -> PreTrainedModel:
         """Return the model; an adapter is folded into its base."""
-        if not self.is_adapter:
-            return load_model(self.folder, dtype=dtype, device=device)
-        return merge(load_adapter(load_model(self.start, dtype=dtype, device=device), self.folder)).eval()
+        whole = self.start if self.is_adapter else self.folder
+        model = load_model(whole, dtype=dtype, device=device, allow_remote_code=allow_remote_code)
+        return merge(load_adapter(model, self.folder)).eval() if self.is_adapter else model
 
 
 def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]:
@@ -72,15 +77,19 @@ def find_checkpoints(sources: Sequence[str], *, start: Path) -> list[Checkpoint]
     return [_checked(name if names.count(name) == 1 else str(folder), folder, start) for name, folder in found]
 
 
-def lone_checkpoint(source: str) -> Checkpoint:
+def lone_checkpoint(source: str, *, allow_remote_code: bool = False) -> Checkpoint:
     """Return the model that a folder or Hub id holds; of an adapter the base that it records.
+
+    Args:
+        source: a folder or Hub id.
+        allow_remote_code: whether the model's own Python files are downloaded too.
 
     Raises:
         ConfigError: neither a model nor an adapter, pickled weights, or an adapter whose base is not to be had.
     """
     folder = Path(source).expanduser()
     if not (folder / _ADAPTER).exists():
-        found = resolve(source)
+        found = resolve(source, allow_remote_code=allow_remote_code)
         return Checkpoint(source, found, found)
     recorded = json.loads((folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not recorded:

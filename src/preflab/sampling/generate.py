@@ -12,9 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
 from preflab.core.seeds import derive
+from preflab.sampling.stops import TextStops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +34,14 @@ class GenerationSettings:
         batch_size: prompts decoded together; it changes no result beyond rounding.
         seed: of the random streams.
         greedy: take the likeliest token every time instead.
+        stops: texts that end a response too; needs the tokenizer.
     """
 
     max_new_tokens: int
     batch_size: int
     seed: int
     greedy: bool = False
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Response:
     """One sampled response.
 
     Args:
-        tokens: int64 `[n]`, ending in an end token unless truncated; at least 1.
+        tokens: int64 `[n]`, at least 1, ending in an end token, or in the one that completes a stop, unless truncated.
         truncated: whether it reached `max_new_tokens` without ending.
     """
 
@@ -71,6 +81,7 @@ def generate(
     end_ids: Sequence[int],
     pad_id: int,
     settings: GenerationSettings,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Response]:
     """Sample one response to each prompt.
@@ -82,6 +93,7 @@ def generate(
         end_ids: tokens that end a response.
         pad_id: token that fills prompts on the left; masked, so its choice changes nothing.
         settings: lengths, batch and seed.
+        tokenizer: turns tokens into text, for `settings.stops`.
         progress: called with prompts done and prompts to do.
     """
     responses: list[Response | None] = [None] * len(prompts)
@@ -89,7 +101,9 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(order), settings.batch_size):
         batch = order[start : start + settings.batch_size]
-        found = _decode([prompts[i] for i in batch], [keys[i] for i in batch], model, end_ids, pad_id, settings)
+        found = _decode(
+            [prompts[i] for i in batch], [keys[i] for i in batch], model, end_ids, pad_id, settings, tokenizer
+        )
         for index, response in zip(batch, found, strict=True):
             responses[index] = response
         progress(min(start + settings.batch_size, len(order)), len(order))
@@ -104,6 +118,7 @@ def _decode(
     end_ids: Sequence[int],
     pad_id: int,
     settings: GenerationSettings,
+    tokenizer: PreTrainedTokenizerBase | None,
 ) -> list[Response]:
     device = next(model.parameters()).device
     longest = max(map(len, prompts))
@@ -116,6 +131,7 @@ def _decode(
     if not settings.greedy:
         uniforms = np.stack([_stream(settings.seed, key).random(settings.max_new_tokens) for key in keys])
         processors.append(_InverseTransform(torch.from_numpy(uniforms).to(device), longest))
+    stops = TextStops(tokenizer, settings.stops, longest) if settings.stops and tokenizer is not None else None
     with _plain_defaults(model):
         output = model.generate(  # type: ignore[operator]
             input_ids=torch.from_numpy(ids).to(device),
@@ -126,8 +142,10 @@ def _decode(
             eos_token_id=list(end_ids) or None,
             pad_token_id=pad_id,
             logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([] if stops is None else [stops]),
         )
-    return [cut(row, end_ids) for row in output[:, longest:].cpu().numpy()]
+    ended = {} if stops is None else stops.ended
+    return [cut(row, end_ids, ended.get(i)) for i, row in enumerate(output[:, longest:].cpu().numpy())]
 
 
 @contextlib.contextmanager
@@ -141,8 +159,10 @@ def _plain_defaults(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def cut(tokens: NDArray[np.int64], end_ids: Sequence[int]) -> Response:
-    """Return the response up to and with its first end token."""
+def cut(tokens: NDArray[np.int64], end_ids: Sequence[int], stopped: int | None = None) -> Response:
+    """Return the response up to and with its first end token, or its first `stopped` tokens."""
+    if stopped is not None:
+        return Response(tokens[:stopped].copy(), truncated=False)
     ends = np.flatnonzero(np.isin(tokens, end_ids))
     if len(ends):
         return Response(tokens[: ends[0] + 1].copy(), truncated=False)

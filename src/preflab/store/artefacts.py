@@ -131,6 +131,18 @@ class Store:
             yield folder
             write_manifest(folder, spec.as_json(), info)
 
+    def adopt(self, path: Path) -> Path:
+        """Copy a committed artefact of another store into this one, and return where it is now.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        verify(path)
+        final = self.root / str(read_artefact(path).spec["stage"]) / path.name
+        with committed_folder(final) as folder:
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+        return final
+
     def work(self, spec: StageSpec) -> Path:
         """Return the scratch folder of an unfinished stage (checkpoints); it survives kills and goes on commit."""
         path = self.root / ".work" / spec.stage / spec.id[:_SHORT]
