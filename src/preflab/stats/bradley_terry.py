@@ -49,9 +49,15 @@ def strengths(
     References:
         Bradley and Terry, Rank Analysis of Incomplete Block Designs, 1952.
     """
-    won, lost, weight = np.asarray(winners, dtype=np.intp), np.asarray(losers, dtype=np.intp), np.asarray(weights, float)
+    won, lost, weight = (
+        np.asarray(winners, dtype=np.intp),
+        np.asarray(losers, dtype=np.intp),
+        np.asarray(weights, float),
+    )
     if won.ndim != 1 or won.size == 0 or not won.shape == lost.shape == weight.shape:
-        raise ValueError(f"battles need winners, losers, weights [battle]; got {won.shape}, {lost.shape}, {weight.shape}")
+        raise ValueError(
+            f"battles need winners, losers, weights [battle]; got {won.shape}, {lost.shape}, {weight.shape}"
+        )
     players = np.concatenate([won, lost])
     if (won == lost).any() or not ((players >= 0) & (players < n_players)).all() or not (weight > 0).all():
         raise ValueError(f"battles must be between two of {n_players} players, with weights above 0")

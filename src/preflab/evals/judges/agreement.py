@@ -56,9 +56,7 @@ def agreement(judged: ArrayLike, human: ArrayLike, *, seed: int = 0, level: floa
     kappas = kappas[np.isfinite(kappas)]
     low, high = np.quantile(kappas, [(1 - level) / 2, (1 + level) / 2]) if len(kappas) else (math.nan, math.nan)
     se = float(kappas.std(ddof=1)) if len(kappas) > 1 else math.nan
-    kappa = Interval(
-        float(_kappa(table[None])[0]), float(low), float(high), se, n, math.inf, "bootstrap", level
-    )
+    kappa = Interval(float(_kappa(table[None])[0]), float(low), float(high), se, n, math.inf, "bootstrap", level)
     accuracy = wilson_interval(float(np.trace(table)), n, level=level)
     return Agreement(accuracy, kappa, ties=int((a == 0).sum()), n=n)
 
@@ -69,5 +67,7 @@ def _kappa(tables: FloatArray) -> FloatArray:
     observed = np.trace(tables, axis1=1, axis2=2) / n
     expected = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1) / n**2
     with np.errstate(invalid="ignore"):
-        kappas: FloatArray = np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), np.nan)
+        kappas: FloatArray = np.where(
+            expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), np.nan
+        )
     return kappas

@@ -148,7 +148,9 @@ def _texts(value: Any, name: str, place: str, *, may_be_empty: bool = False) -> 
             value = prompt_text(tuple(Message(*turn) for turn in turns))
     texts = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
     if not texts or not all(isinstance(text, str) and (may_be_empty or text.strip()) for text in texts):
-        raise DataError(f"{place}: {name} must be a text or a list of texts, one per turn; got {files.describe(value)}.")
+        raise DataError(
+            f"{place}: {name} must be a text or a list of texts, one per turn; got {files.describe(value)}."
+        )
     return texts
 
 

@@ -274,11 +274,9 @@ class ChatClient:
         if response.status_code != 200:
             raise self._refused(response, bytes(body))
         try:
-            return _parse(json.loads(bytes(body)), lambda text: text.replace(self._key, "***") if self._key else text)
+            return _parse(json.loads(bytes(body)), self._sound)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            raise _Failed(
-                "a reply that is no chat completion in JSON", passing=True, may_be_billed=True
-            ) from None
+            raise _Failed("a reply that is no chat completion in JSON", passing=True, may_be_billed=True) from None
 
     def _refused(self, response: httpx2.Response, body: bytes) -> "_Failed":
         """Return what a status other than 200 means, or raise where no other request would fare better.
@@ -306,10 +304,13 @@ class ChatClient:
     def _where(self) -> str:
         return f"judge server {self.server.parsed.host}"
 
+    def _sound(self, text: str) -> str:
+        """Return a server's text without the key, and without halves of characters, which no file could hold."""
+        text = text.encode(errors="replace").decode()
+        return text.replace(self._key, "***") if self._key else text
+
     def _clean(self, text: str) -> str:
-        if self._key:
-            text = text.replace(self._key, "***")
-        return _CONTROL.sub(" ", text).strip()[:_SHOWN]
+        return _CONTROL.sub(" ", self._sound(text)).strip()[:_SHOWN]
 
 
 class _Failed(Exception):
@@ -338,17 +339,17 @@ def _parse(document: Any, clean: Callable[[str], str]) -> Reply:
         text=clean(text),
         finish=clean(str(choice.get("finish_reason") or "")),
         refusal=clean(refusal),
-        first_token=_first_token(choice.get("logprobs")),
+        first_token=_first_token(choice.get("logprobs"), clean),
         model=clean(str(document.get("model") or "")),
         tokens=Tokens(*counted) if is_counted else None,
     )
 
 
-def _first_token(logprobs: Any) -> dict[str, float] | None:
+def _first_token(logprobs: Any, clean: Callable[[str], str]) -> dict[str, float] | None:
     positions = (logprobs or {}).get("content") or []
     if not positions:
         return None
-    found = {str(each["token"]): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []}
+    found = {clean(str(each["token"])): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []}
     if not all(math.isfinite(logp) for logp in found.values()):
         raise ValueError("log-probs must be finite")
     return found or None

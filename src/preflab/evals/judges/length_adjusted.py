@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes, cluster_sums, t_quantile, wilson_interval
+from preflab.stats.intervals import (
+    Clusters,
+    FloatArray,
+    Interval,
+    cluster_codes,
+    cluster_sums,
+    t_quantile,
+    wilson_interval,
+)
 
 _SLOPE_SD = 10.0
 """Standard deviation of the normal prior of the slope: weak, but it keeps the fit finite where length decides alone."""
@@ -61,7 +69,9 @@ def length_adjusted_rate(
     y = np.asarray(preferences, dtype=np.float64)
     difference = np.asarray(lengths, dtype=np.float64) - np.asarray(baseline_lengths, dtype=np.float64)
     if y.ndim != 1 or y.size == 0 or difference.shape != y.shape or not ((y >= 0) & (y <= 1)).all():
-        raise ValueError(f"needs labels in [0, 1] and lengths of one shape [item]; got {y.shape} and {difference.shape}")
+        raise ValueError(
+            f"needs labels in [0, 1] and lengths of one shape [item]; got {y.shape} and {difference.shape}"
+        )
     codes, n_clusters = cluster_codes(clusters, len(y))
     if np.ptp(y) == 0 and y[0] in (0, 1):
         return LengthAdjusted(wilson_interval(float(y[0]) * n_clusters, n_clusters, level=level), 0.0)
@@ -71,7 +81,9 @@ def length_adjusted_rate(
     theta, slope = float(coefficients[0]), float(coefficients[1])
     estimate = float(special.expit(theta))
     if n_clusters < 2:
-        return LengthAdjusted(Interval(estimate, math.nan, math.nan, math.nan, n_clusters, 0.0, "clusters", level), slope)
+        return LengthAdjusted(
+            Interval(estimate, math.nan, math.nan, math.nan, n_clusters, 0.0, "clusters", level), slope
+        )
     residual = y - special.expit(design @ coefficients)
     scores = np.stack([cluster_sums(residual * column, codes, n_clusters) for column in design.T], axis=1)
     inverse = np.linalg.inv(curvature)
