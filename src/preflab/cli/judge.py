@@ -79,7 +79,7 @@ def mt_bench(
 
     Examples:
         preflab judge mt-bench answers/*.jsonl --server http://127.0.0.1:8000/v1 --model my-judge --preview
-        preflab judge mt-bench dpo.jsonl --baseline sft.jsonl --server https://host/v1 --model gpt --key-env OPENAI_API_KEY
+        preflab judge mt-bench dpo.jsonl --baseline sft.jsonl --server https://host/v1 --model m --key-env JUDGE_KEY
 
     Args:
         answers: files of answers, named after their models.

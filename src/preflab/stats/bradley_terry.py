@@ -26,8 +26,8 @@ def strengths(
 ) -> tuple[Interval, ...]:
     """Fit P(i beats j) = sigmoid(s_i - s_j) and return every strength with a bootstrap interval over clusters.
 
-    A tie is two battles of half the weight. A weak prior, s ~ N(0, 10^2), keeps players finite who won or lost all; with
-    ten battles or more per player it moves strengths by less than 0.01 otherwise. Elo points are 400 s / ln 10.
+    A tie is two battles of half the weight. A weak prior, s ~ N(0, 10^2), keeps players finite who won or lost all; it
+    moves a strength s that rests on n battles by about s / (100 n p (1 - p)). Elo points are 400 s / ln 10.
 
     Args:
         winners: index of the winner of each battle, `[battle]`.

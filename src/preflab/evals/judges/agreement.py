@@ -1,4 +1,4 @@
-"""How well a judge agrees with people, before it is trusted: accuracy and Cohen's kappa on pairs with a known winner."""
+"""How well a judge agrees with people, before it is trusted: accuracy and Cohen's kappa on pairs with known winners."""
 
 import math
 from dataclasses import dataclass

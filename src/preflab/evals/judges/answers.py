@@ -111,7 +111,7 @@ def common_items(models: Sequence[Answers]) -> list[Item]:
         if other.items.keys() != first.items.keys():
             lone = next(iter(first.items.keys() ^ other.items.keys()))
             raise DataError(
-                f"{other.name}: answers other items than {first.name}, such as {lone!r}; let all models answer the same."
+                f"{other.name}: other items than in {first.name}, such as {lone!r}; let all models answer the same."
             )
         for id_, item in first.items.items():
             if other.items[id_].turns != item.turns:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from preflab.evals.judges.answers import Answers, Item
-from preflab.evals.judges.client import ChatRequest, Reply, Unanswered
+from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.verdicts import Failure, Verdict
 
 

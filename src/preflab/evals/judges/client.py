@@ -5,22 +5,20 @@ server are searched for it before anything else sees them. Redirects are not fol
 """
 
 import ipaddress
-import json
-import math
 import os
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import httpx2
 
 from preflab.core.errors import ConfigError, RunError
-from preflab.evals.judges.budget import Budget, Limits, Tokens, estimated_prompt_tokens
+from preflab.evals.judges.budget import Budget, Limits, Tokens
+from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered, error_text, parse_reply
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
@@ -30,70 +28,6 @@ _SHOWN = 200
 _IN_A_ROW = 8
 """Failed calls in a row after which a run stops: the server is gone, or refuses all of this kind."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One question to a judge.
-
-    Args:
-        protocol: name and version of the prompt, part of what a cached reply is found by.
-        messages: role and content of every message.
-        max_tokens: longest reply, tokens.
-        temperature: of the judge's sampling.
-        top_logprobs: most likely first tokens to return with their log-probs; 0 asks for none.
-    """
-
-    protocol: str
-    messages: tuple[tuple[str, str], ...]
-    max_tokens: int
-    temperature: float = 0.0
-    top_logprobs: int = 0
-
-    def body(self, model: str) -> dict[str, Any]:
-        """Return the JSON body of the HTTP request."""
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": role, "content": content} for role, content in self.messages],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-        }
-        if self.top_logprobs:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return body
-
-    @property
-    def estimate(self) -> Tokens:
-        """About the tokens of the prompt, and the most that the reply may have."""
-        return Tokens(estimated_prompt_tokens([content for _, content in self.messages]), self.max_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a judge replied.
-
-    Args:
-        text: content of the message, possibly empty.
-        finish: the server's reason for the end: `stop`, `length`, `content_filter`, ...
-        refusal: the server's own note of a refusal, possibly empty.
-        first_token: log-probs of the most likely first tokens, nats; None where the server gave none.
-        model: the name under which the server says that it answered.
-        tokens: what the server counted; None where it counted nothing.
-    """
-
-    text: str
-    finish: str
-    refusal: str
-    first_token: Mapping[str, float] | None
-    model: str
-    tokens: Tokens | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """A call that brought no reply after all repetitions, and why."""
-
-    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +208,8 @@ class ChatClient:
         if response.status_code != 200:
             raise self._refused(response, bytes(body))
         try:
-            return _parse(json.loads(bytes(body)), self._sound)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            return parse_reply(bytes(body), self._sound)
+        except ValueError:
             raise _Failed("a reply that is no chat completion in JSON", passing=True, may_be_billed=True) from None
 
     def _refused(self, response: httpx2.Response, body: bytes) -> "_Failed":
@@ -285,7 +219,7 @@ class ChatClient:
             ConfigError: a redirect, or 401, 403, 404, 405.
         """
         status = response.status_code
-        said = self._clean(_error_text(body))
+        said = self._clean(error_text(body))
         text = f"status {status}" + (f" ({said})" if said else "")
         if status < 400:
             to = self._clean(response.headers.get("location", ""))
@@ -324,45 +258,6 @@ class _Failed(Exception):
         self.passing = passing
         self.may_be_billed = may_be_billed
         self.retry_after_s = retry_after_s
-
-
-def _parse(document: Any, clean: Callable[[str], str]) -> Reply:
-    choice = document["choices"][0]
-    message = choice["message"]
-    text, refusal = message.get("content") or "", message.get("refusal") or ""
-    if not isinstance(text, str) or not isinstance(refusal, str):
-        raise TypeError("content must be text")
-    usage = document.get("usage") or {}
-    counted = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    is_counted = all(isinstance(n, int) and n >= 0 for n in counted)
-    return Reply(
-        text=clean(text),
-        finish=clean(str(choice.get("finish_reason") or "")),
-        refusal=clean(refusal),
-        first_token=_first_token(choice.get("logprobs"), clean),
-        model=clean(str(document.get("model") or "")),
-        tokens=Tokens(*counted) if is_counted else None,
-    )
-
-
-def _first_token(logprobs: Any, clean: Callable[[str], str]) -> dict[str, float] | None:
-    positions = (logprobs or {}).get("content") or []
-    if not positions:
-        return None
-    found = {clean(str(each["token"])): float(each["logprob"]) for each in positions[0].get("top_logprobs") or []}
-    if not all(math.isfinite(logp) for logp in found.values()):
-        raise ValueError("log-probs must be finite")
-    return found or None
-
-
-def _error_text(body: bytes) -> str:
-    """Return the message of an error body: `{"error": {"message": ...}}` in most servers, anything in others."""
-    text = body[: 4 * _SHOWN].decode(errors="replace")
-    try:
-        error = json.loads(body)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from preflab.evals.judges.cases import Case, SingleProtocol
-from preflab.evals.judges.client import Reply, Unanswered
+from preflab.evals.judges.completions import Reply, Unanswered
 from preflab.evals.judges.verdicts import Failure, Verdict
 from preflab.stats.intervals import Interval, mean_interval
 

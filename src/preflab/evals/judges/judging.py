@@ -7,7 +7,8 @@ from typing import Any
 
 from preflab.core.errors import ConfigError
 from preflab.evals.judges.budget import Limits, Tokens
-from preflab.evals.judges.client import ChatClient, ChatRequest, Reply, Server, Unanswered
+from preflab.evals.judges.client import ChatClient, Server
+from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.replies import ReplyCache
 
 

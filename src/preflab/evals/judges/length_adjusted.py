@@ -11,6 +11,7 @@ from preflab.stats.intervals import (
     Clusters,
     FloatArray,
     Interval,
+    Kind,
     cluster_codes,
     cluster_sums,
     t_quantile,
@@ -63,7 +64,7 @@ def length_adjusted_rate(
 
     References:
         Dubois et al., Length-Controlled AlpacaEval, 2024, arXiv:2404.04475, whose GLM has terms for the difficulty of
-        instructions and a penalty chosen by cross-validation besides: its rates differ from these, hence the other name.
+        instructions and a penalty from cross-validation besides: its rates differ from these, hence the other name.
         Papke and Wooldridge, Econometric methods for fractional response variables, 1996, for the variance.
     """
     y = np.asarray(preferences, dtype=np.float64)
@@ -91,7 +92,7 @@ def length_adjusted_rate(
     se = math.sqrt(max(float(variance), 0.0))
     half = t_quantile(0.5 + level / 2, n_clusters - 1) * se
     low, high = (float(special.expit(theta + sign * half)) for sign in (-1, 1))
-    kind = "items" if n_clusters == len(y) else "clusters"
+    kind: Kind = "items" if n_clusters == len(y) else "clusters"
     interval = Interval(estimate, low, high, se * estimate * (1 - estimate), n_clusters, n_clusters - 1, kind, level)
     return LengthAdjusted(interval, slope)
 

@@ -1,9 +1,9 @@
 """MT-Bench: grades from 1 to 10 for each of two turns, and pairwise comparisons that must agree in both orders.
 
-References: Zheng et al., Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena, 2023, arXiv:2306.05685. The protocol is
-theirs (grade in double brackets, reference answers for mathematics, reasoning and coding, the whole conversation in the
-second turn, a win only where both orders say so); the prompts are our own, so grades are not comparable with published
-ones to the last digit. FastChat falls back to single brackets and takes the first match; here only the last line counts.
+References: Zheng et al., Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena, 2023, arXiv:2306.05685. The protocol
+is theirs: grade in double brackets, reference answers for mathematics, reasoning and coding, the whole conversation in
+the second turn, a win only where both orders say so. The prompts are our own, so grades are not those of other tools.
+FastChat takes the first match and falls back to single brackets; here only the last line counts.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Final
 from preflab.evals.judges import blocks
 from preflab.evals.judges.answers import Item
 from preflab.evals.judges.cases import PairProtocol, SingleProtocol
-from preflab.evals.judges.client import ChatRequest, Reply, Unanswered
+from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.verdicts import Failure, Verdict, failure_of, last_line_verdict
 
 WITH_REFERENCE: Final = ("math", "reasoning", "coding")
@@ -40,10 +40,10 @@ def _reference(item: Item, turn: int, code: str) -> list[str]:
 
 def _single(item: Item, turn: int, answers: Sequence[str]) -> ChatRequest:
     code = blocks.code(*item.turns, *answers)
-    asked = "the answer" if turn == 0 else "the answer to the last question, in the light of the conversation before it"
+    asked = "the answer" if turn == 0 else "the answer to the last question, given the conversation before it"
     system = (
-        f"You grade answers of AI assistants. {blocks.RULES} {_CRITERIA} Give your reasons in a few sentences. Then end "
-        "with a line that holds nothing but the grade in double square brackets, from [[1]] (useless) to [[10]] "
+        f"You grade answers of AI assistants. {blocks.RULES} {_CRITERIA} Give your reasons in a few sentences. Then "
+        "end with a line that holds nothing but the grade in double square brackets, from [[1]] (useless) to [[10]] "
         "(hard to improve)."
     )
     parts = [
@@ -65,7 +65,7 @@ def read_grade(reply: Reply | Unanswered) -> Verdict | Failure:
 def _pair(item: Item, turn: int, first: Sequence[str], second: Sequence[str]) -> ChatRequest:
     # The code does not depend on the order, so that both orders differ in nothing but the order.
     code = blocks.code(*item.turns, *sorted([*first, *second]))
-    asked = "answers" if turn == 0 else "answers to the last question, in the light of the conversations before them"
+    asked = "answers" if turn == 0 else "answers to the last question, given the conversations before them"
     system = (
         f"You compare answers of two AI assistants, A and B. {blocks.RULES} {_CRITERIA} Which of them stands first is "
         "an accident and must not matter. Give your reasons in a few sentences. Then end with a line that holds "

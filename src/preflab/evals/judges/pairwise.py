@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from preflab.evals.judges.cases import Case, PairProtocol
-from preflab.evals.judges.client import Reply, Unanswered
+from preflab.evals.judges.completions import Reply, Unanswered
 from preflab.evals.judges.length_adjusted import LengthAdjusted, length_adjusted_rate
 from preflab.evals.judges.verdicts import Failure, Verdict
 from preflab.stats.intervals import Interval, mean_interval, wilson_interval
@@ -76,17 +76,17 @@ def compare(protocol: PairProtocol, cases: Sequence[Case], replies: Sequence[Rep
     for case, first, second in zip(cases, replies[::2], replies[1::2], strict=True):
         ours, theirs = protocol.read(first), protocol.read(second)
         turned = Verdict(1 - theirs.value, theirs.weight) if isinstance(theirs, Verdict) else theirs
-        both = isinstance(ours, Verdict) and isinstance(turned, Verdict)
-        found.append(Comparison(case, ours, turned, protocol.combine(ours, turned) if both else None))
+        score = protocol.combine(ours, turned) if isinstance(ours, Verdict) and isinstance(turned, Verdict) else None
+        found.append(Comparison(case, ours, turned, score))
     return found
 
 
 def standing(contender: str, comparisons: Sequence[Comparison]) -> Standing:
     """Summarise one contender's comparisons; turns of one item are one cluster."""
     judged = [each for each in comparisons if each.score is not None]
-    failures = Counter(kind for each in comparisons for kind in each.failures)
+    failures = Counter[str](kind for each in comparisons for kind in each.failures)
     if not judged:
-        return Standing(contender, len(comparisons), 0, dict(failures))
+        return Standing(contender, len(comparisons), 0, failures)
     scores = np.array([each.score for each in judged], dtype=np.float64)
     items = [each.case.item.id for each in judged]
     lengths = np.array([(len(each.case.answer), len(each.case.opponent or "")) for each in judged])
@@ -95,7 +95,7 @@ def standing(contender: str, comparisons: Sequence[Comparison]) -> Standing:
         contender,
         len(comparisons),
         len(judged),
-        dict(failures),
+        failures,
         win_rate=rate_interval(scores, items),
         wins=int((scores > 0.5).sum()),
         ties=int((scores == 0.5).sum()),

@@ -8,7 +8,8 @@ from typing import Any
 from preflab.core.cache import cache_root
 from preflab.core.ids import content_id
 from preflab.evals.judges.budget import Tokens
-from preflab.evals.judges.client import ChatRequest, Reply, Server
+from preflab.evals.judges.client import Server
+from preflab.evals.judges.completions import ChatRequest, Reply
 from preflab.store.artefacts import write_json
 
 _FORMAT = 1

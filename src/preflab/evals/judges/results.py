@@ -18,7 +18,7 @@ from preflab.evals.judges import controls, mt_bench
 from preflab.evals.judges.agreement import agreement
 from preflab.evals.judges.answers import Answers, Item, common_items
 from preflab.evals.judges.cases import Case, PairProtocol, SingleProtocol
-from preflab.evals.judges.client import ChatRequest, Reply, Unanswered
+from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.grading import Grade, Report, grade, report
 from preflab.evals.judges.judging import Judge
 from preflab.evals.judges.pairwise import Comparison, Standing, compare, standing
@@ -125,7 +125,7 @@ def judge_plan(
         ConfigError, BudgetReached, RunError: as `Judge.ask_all`.
     """
     replies = judge.ask_all(of.requests, progress)
-    found = (
+    found: Sequence[Grade | Comparison] = (
         grade(of.protocol, of.cases, replies)
         if isinstance(of.protocol, SingleProtocol)
         else compare(of.protocol, of.cases, replies)
@@ -191,8 +191,8 @@ def _warnings(of: Plan, models: Sequence[Report | Standing]) -> list[str]:
         bias = each.first_rate if isinstance(each, Standing) else None
         if bias is not None and abs(bias.estimate - 0.5) > _POSITION_BIAS and not bias.low <= 0.5 <= bias.high:
             sentences.append(
-                f"{each.contender}: the answer shown first is preferred in {bias.estimate:.0%} of the calls; both orders "
-                "are averaged, but such a judge sees small differences badly."
+                f"{each.contender}: the answer shown first is preferred in {bias.estimate:.0%} of the calls; both "
+                "orders are averaged, but such a judge sees small differences badly."
             )
     lacking = sum(map(mt_bench.needs_reference, of.items)) if of.protocol in (mt_bench.SINGLE, mt_bench.PAIRWISE) else 0
     if lacking:

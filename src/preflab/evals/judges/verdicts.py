@@ -4,14 +4,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from preflab.evals.judges.client import Reply, Unanswered
+from preflab.evals.judges.completions import Reply, Unanswered
 
 Failure = Literal["refusal", "malformed", "empty", "cut", "no_logprobs", "transport"]
 """The judge refuses; says no verdict or several; says nothing; is cut by the length limit; its server gives no
 log-probs; or no reply came at all."""
 
 _REFUSALS = re.compile(
-    r"\b(?:i(?:'|’)?m sorry|i am sorry|i apologi[sz]e|i (?:can(?:'|’)?t|cannot|can not|won(?:'|’)?t|will not|must decline)"
+    r"\b(?:i(?:'|’)?m sorry|i am sorry|i apologi[sz]e"
+    r"|i (?:can(?:'|’)?t|cannot|can not|won(?:'|’)?t|will not|must decline)"
     r"|i(?:'|’)?m (?:unable|not able)|i am (?:unable|not able)|as an ai)\b",
     re.IGNORECASE,
 )
