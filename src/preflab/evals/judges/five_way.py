@@ -35,8 +35,8 @@ def _request(item: Item, turn: int, first: Sequence[str], second: Sequence[str])
         f"You compare answers of two AI assistants, A and B. {blocks.RULES} First write a short answer of your own. "
         "Then compare A and B with it: what is wrong, what is missing, what helps and what only fills space. Which of "
         "them stands first is an accident and must not matter. End with a line that holds nothing but one of [[A>>B]] "
-        "(A is much better), [[A>B]] (A is better), [[A=B]] (about the same), [[B>A]] (B is better), [[B>>A]] (B is much "
-        "better)."
+        "(A is much better), [[A>B]] (A is better), [[A=B]] (about the same), [[B>A]] (B is better), [[B>>A]] (B is "
+        "much better)."
     )
     parts = [
         blocks.questions(item, turn, code),
