@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from tests.evals.judges.stub import Answer, Stub, says
 
 from preflab.core.errors import ConfigError, RunError
 from preflab.evals.judges.budget import Budget, BudgetReached, Limits, Tokens
 from preflab.evals.judges.client import ChatClient, Server
 from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered, parse_reply
-from tests.evals.judges.stub import Answer, Stub, says
 
 REQUEST = ChatRequest("test/1", (("system", "s"), ("user", "Is it so?")), max_tokens=20)
 KEY = "sk-canary-0123456789"
@@ -196,7 +196,13 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(monkeypat
 
 @pytest.mark.parametrize(
     "url",
-    ["judge.example/v1", "ftp://judge.example", "https://me:secret@judge.example", "https://j.example/?key=secret", "http://"],
+    [
+        "judge.example/v1",
+        "ftp://judge.example",
+        "https://me:secret@judge.example",
+        "https://j.example/?key=secret",
+        "http://",
+    ],
 )
 def test_an_address_that_is_none_or_carries_secrets_is_refused_without_being_shown(url):
     with pytest.raises(ConfigError, match="must be http") as error:
@@ -232,7 +238,9 @@ def test_half_characters_of_a_reply_become_question_marks():
 
 @pytest.mark.parametrize("logprob", ["NaN", "-Infinity", '"x"', "null"])
 def test_log_probs_that_are_no_numbers_are_no_reply(logprob):
-    body = f'{{"choices": [{{"message": {{"content": "m"}}, "logprobs": {{"content": [{{"top_logprobs": [{{"token": "m", "logprob": {logprob}}}]}}]}}}}]}}'
+    token = f'{{"token": "m", "logprob": {logprob}}}'
+    logprobs = f'{{"content": [{{"top_logprobs": [{token}]}}]}}'
+    body = f'{{"choices": [{{"message": {{"content": "m"}}, "logprobs": {logprobs}}}]}}'
     with pytest.raises(ValueError):
         parse_reply(body.encode(), str)
 
@@ -278,7 +286,8 @@ class TestBudget:
         assert budget.cost == 0
 
     @pytest.mark.parametrize(
-        "wrong", [{"requests": -1}, {"cost": 1.0}, {"prompt_price": 1.0}, {"tokens": float("nan")}, {"cost": float("inf")}]
+        "wrong",
+        [{"requests": -1}, {"cost": 1.0}, {"prompt_price": 1.0}, {"tokens": float("nan")}, {"cost": float("inf")}],
     )
     def test_limits_that_mean_nothing_are_refused(self, wrong):
         with pytest.raises(ConfigError, match="spend cap"):

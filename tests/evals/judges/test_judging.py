@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.evals.judges.stub import Answer, Stub, says, shown_to
 
 from preflab.core.errors import ConfigError
 from preflab.evals.judges.budget import Budget, BudgetReached, Limits, Tokens
@@ -10,7 +11,6 @@ from preflab.evals.judges.client import ChatClient, Server
 from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.judging import Judge, preview
 from preflab.evals.judges.replies import ReplyCache
-from tests.evals.judges.stub import Answer, Stub, says, shown_to
 
 
 def requests(n: int) -> list[ChatRequest]:
@@ -149,6 +149,8 @@ def test_preview_says_what_would_leave_and_sends_nothing(tmp_path):
 
 def test_preview_names_another_machine_and_the_variable_of_the_key_without_reading_it(tmp_path, monkeypatch):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
-    shown = preview(requests(1), Server("https://judge.example/v1", "j", key_env="JUDGE_KEY"), ReplyCache(tmp_path), Limits())
+    shown = preview(
+        requests(1), Server("https://judge.example/v1", "j", key_env="JUDGE_KEY"), ReplyCache(tmp_path), Limits()
+    )
     assert (shown["host"], shown["stays_on_this_machine"], shown["key_from"]) == ("judge.example", False, "JUDGE_KEY")
     assert shown["most_cost"] is None

@@ -42,7 +42,19 @@ def test_grade_stands_on_the_last_line(text, grade):
 
 
 @pytest.mark.parametrize(
-    "text", ["7", "[7]", "[[11]]", "[[0]]", "[[7/10]]", "[[-3]]", "[[7]] or [[8]]", "[[7]]\nThat is all.", "[[ten]]", "[[10.5]]"]
+    "text",
+    [
+        "7",
+        "[7]",
+        "[[11]]",
+        "[[0]]",
+        "[[7/10]]",
+        "[[-3]]",
+        "[[7]] or [[8]]",
+        "[[7]]\nThat is all.",
+        "[[ten]]",
+        "[[10.5]]",
+    ],
 )
 def test_what_is_no_grade_is_malformed(text):
     assert read_grade(reply(text)) == "malformed"
@@ -113,7 +125,9 @@ class TestPreference:
         assert read_preference(reply("M", first_token={"M": -0.1, "x": -3.0})).value == 0.0
 
     def test_probabilities_below_the_smallest_float_keep_their_ratio(self):
-        assert read_preference(reply("m", first_token={"m": -9998.0, "M": -9999.0})).value == pytest.approx(0.7310585786)
+        assert read_preference(reply("m", first_token={"m": -9998.0, "M": -9999.0})).value == pytest.approx(
+            0.7310585786
+        )
 
     @pytest.mark.parametrize(
         ("given", "kind"),
@@ -169,7 +183,9 @@ class TestData:
 
     @pytest.mark.parametrize("protocol", PAIR_PROTOCOLS, ids=lambda protocol: protocol.name)
     def test_orders_differ_in_nothing_but_the_order(self, protocol):
-        one, two = (user_message(protocol.request(ITEM, 0, *sides)) for sides in [(("X1",), ("Y1",)), (("Y1",), ("X1",))])
+        one, two = (
+            user_message(protocol.request(ITEM, 0, *sides)) for sides in [(("X1",), ("Y1",)), (("Y1",), ("X1",))]
+        )
         assert one != two
         assert one == two.replace("X1", "\0").replace("Y1", "X1").replace("\0", "Y1")
 

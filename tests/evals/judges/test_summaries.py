@@ -37,9 +37,7 @@ def pair_cases(n: int, *, answer="aa", opponent="bbb", turns=1) -> list[Case]:
 
 
 def stand(labels: list[tuple[str, str]], protocol=PAIRWISE, turns=1):
-    replies = [
-        Unanswered("gone") if label == "-" else says(f"[[{label}]]") for pair in labels for label in pair
-    ]
+    replies = [Unanswered("gone") if label == "-" else says(f"[[{label}]]") for pair in labels for label in pair]
     return standing("us", compare(protocol, pair_cases(len(labels) // turns, turns=turns), replies))
 
 
@@ -185,10 +183,10 @@ class TestControls:
         assert len(set(null.responses.values())) == 1
         assert len(control_items(items[:7])) == 7
 
-    @pytest.mark.parametrize(("wins", "flagged"), [(1, False), (2, True), (20, True)])
+    @pytest.mark.parametrize(("wins", "flagged"), [(0, False), (2, False), (3, True), (20, True)])
     def test_a_control_above_ten_percent_is_flagged(self, wins, flagged):
-        found = stand([("A", "B")] * wins + [("B", "A")] * (19 - wins + 1 if wins < 20 else 0))
-        assert bool(control_warnings([found])) == (found.win_rate.estimate > 0.1) == flagged
+        found = stand([("A", "B")] * wins + [("B", "A")] * (20 - wins))
+        assert ["can be gamed" in sentence for sentence in control_warnings([found])] == [True] * flagged
 
     @pytest.mark.parametrize(("value", "flagged"), [(1, False), (3, False), (4, True), (10, True)])
     def test_a_control_with_a_grade_above_three_is_flagged(self, value, flagged):

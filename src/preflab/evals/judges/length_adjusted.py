@@ -68,11 +68,10 @@ def length_adjusted_rate(
         Papke and Wooldridge, Econometric methods for fractional response variables, 1996, for the variance.
     """
     y = np.asarray(preferences, dtype=np.float64)
-    difference = np.asarray(lengths, dtype=np.float64) - np.asarray(baseline_lengths, dtype=np.float64)
-    if y.ndim != 1 or y.size == 0 or difference.shape != y.shape or not ((y >= 0) & (y <= 1)).all():
-        raise ValueError(
-            f"needs labels in [0, 1] and lengths of one shape [item]; got {y.shape} and {difference.shape}"
-        )
+    a, b = np.asarray(lengths, dtype=np.float64), np.asarray(baseline_lengths, dtype=np.float64)
+    if y.ndim != 1 or y.size == 0 or not y.shape == a.shape == b.shape or not ((y >= 0) & (y <= 1)).all():
+        raise ValueError(f"needs labels in [0, 1] and lengths of one shape [item]; got {y.shape}, {a.shape}, {b.shape}")
+    difference = a - b
     codes, n_clusters = cluster_codes(clusters, len(y))
     if np.ptp(y) == 0 and y[0] in (0, 1):
         return LengthAdjusted(wilson_interval(float(y[0]) * n_clusters, n_clusters, level=level), 0.0)

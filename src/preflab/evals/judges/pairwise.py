@@ -111,10 +111,11 @@ def standing(contender: str, comparisons: Sequence[Comparison]) -> Standing:
 def rate_interval(values: object, items: Sequence[str]) -> Interval:
     """Return the mean of values in [0, 1] with an interval over items, cut to [0, 1].
 
-    Without spread there is nothing to estimate a t interval from: Wilson's, which does not shrink to a point.
+    Wilson's for wins, losses and ties of single items, and where there is no spread to estimate another one from;
+    Student's, with items as clusters, for preferences in between and for items with several turns.
     """
     x = np.asarray(values, dtype=np.float64)
     interval = mean_interval(x, clusters=items)
-    if np.ptp(x) == 0 or interval.n < 2:
+    if np.ptp(x) == 0 or interval.n < 2 or (interval.n == len(x) and np.isin(x, (0.0, 0.5, 1.0)).all()):
         return wilson_interval(float(x.mean()) * interval.n, interval.n)
     return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
