@@ -77,7 +77,7 @@ def plan(
         DataError: models of one name, or models that answered different items.
     """
     everybody = [*models, *([baseline] if baseline else [])]
-    names = [each.name for each in everybody]
+    names = [*(each.name for each in everybody), controls.NULL, controls.INJECTION]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"two files of answers are both called {twice!r}; name them after their models.")
     items = common_items(everybody)
