@@ -349,6 +349,7 @@ class TestAnswers:
             ({"prompt": "q"}, "response must be a text or a list"),
             ({"prompt": " ", "response": "x"}, "prompt must be"),
             ({"prompt": "q", "response": 3}, "response must be"),
+            ({"prompt": "q", "response": "a\ud800"}, "response holds half a character"),
             ({"prompt": ["q", "r"], "response": "x"}, "2 turn(s) need as many responses; got 1"),
             ({"question_id": 1, "choices": []}, "--questions"),
         ],

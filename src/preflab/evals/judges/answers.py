@@ -151,6 +151,10 @@ def _texts(value: Any, name: str, place: str, *, may_be_empty: bool = False) -> 
         raise DataError(
             f"{place}: {name} must be a text or a list of texts, one per turn; got {files.describe(value)}."
         )
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        raise DataError(
+            f"{place}: {name} holds half a character (a lone surrogate), which cannot be sent; mend the row."
+        )
     return texts
 
 
