@@ -12,10 +12,9 @@ from transformers import PreTrainedModel
 from preflab.core.errors import ConfigError
 from preflab.core.ids import digest_of, file_digest
 from preflab.models.adapters import load_adapter, merge
-from preflab.models.load import load_model, load_tokenizer, resolve, weights_digest
+from preflab.models.load import TOKENIZER_FILES, load_model, load_tokenizer, resolve, weights_digest
 
 _MODEL, _ADAPTER, _ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Checkpoint:
     @property
     def tokenizer_folder(self) -> Path:
         """Where its tokenizer is: beside its weights, or the start point's."""
-        return self.folder if any((self.folder / name).exists() for name in _TOKENIZER_FILES) else self.start
+        return self.folder if any((self.folder / name).exists() for name in TOKENIZER_FILES) else self.start
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides its numbers."""
@@ -129,7 +128,7 @@ def _checked(name: str, folder: Path, start: Path) -> Checkpoint:
         if not (folder / _ADAPTER_WEIGHTS).exists():
             raise ConfigError(f"{name}: no {_ADAPTER_WEIGHTS}; pickled weights are not loaded, save it as safetensors.")
         notes += _base_notes(checkpoint)
-    if any((folder / file).exists() for file in _TOKENIZER_FILES):
+    if any((folder / file).exists() for file in TOKENIZER_FILES):
         notes += _tokenizer_notes(checkpoint)
     return Checkpoint(name, folder, start, tuple(notes))
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # models take seconds to import, and a process that plans nee
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""One of these is in every folder with a tokenizer."""
+
+
 def quiet() -> None:
     """Keep transformers' progress bars and hints off the terminal; for programs that show progress of their own."""
     transformers_logging.set_verbosity_error()
@@ -100,12 +104,35 @@ def load_tokenizer(folder: Path, *, allow_remote_code: bool = False) -> PreTrain
     """Load a tokenizer and check that it has an end-of-sequence token.
 
     Raises:
-        ConfigError: the tokenizer names no end-of-sequence token.
+        ConfigError: there is none, or it names no end-of-sequence token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=allow_remote_code)
+    check_own_code(folder, allowed=allow_remote_code)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=allow_remote_code)
+    except (OSError, ValueError) as error:
+        if any((folder / name).exists() for name in TOKENIZER_FILES):
+            raise
+        raise ConfigError(
+            f"{folder}: no tokenizer here ({', '.join(TOKENIZER_FILES)}); copy the files of the model that it came "
+            "from beside the weights."
+        ) from error
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{folder}: the tokenizer has no eos_token, so responses could never end.")
     return tokenizer
+
+
+def check_own_code(folder: Path, *, allowed: bool) -> None:
+    """Refuse a model that brings Python code of its own, unless that was allowed.
+
+    Raises:
+        ConfigError: with the way to allow it.
+    """
+    path = folder / "config.json"
+    if not allowed and path.exists() and "auto_map" in json.loads(path.read_text(encoding="utf-8")):
+        raise ConfigError(
+            f"{folder}: this model runs Python code of its own; if you trust it, allow it by name: "
+            "--allow-remote-code NAME, or models.allow_remote_code in a study."
+        )
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -252,16 +252,20 @@ def _context(results: Results, differences: Mapping[str, Sequence[Difference]]) 
 
 
 def _limits(results: Results) -> list[str]:
-    """Say what of the answers was cut, which can make a comparison unfair."""
-    lines = []
+    """Say what of the answers was cut, which can make a comparison unfair; once where it is so of every model."""
+    found: dict[tuple[str, str, str], list[str]] = {}
     for model in results.models:
         for of in results.benchmarks:
             records = model.scored[of.name].records if of.name in model.scored else ()
             for field, what in _CUTS.items():
                 n = sum(bool(record.get(field)) for record in records)
                 if n:
-                    lines.append(f"{model.name}, {of.title}: {n} of {len(records)} {what}.")
-    return lines
+                    found.setdefault((of.title, f"{n} of {len(records)}", what), []).append(model.name)
+    everyone = len(results.models)
+    return [
+        f"{title}, {'every model' if len(whose) == everyone > 1 else ', '.join(whose)}: {n} {what}."
+        for (title, n, what), whose in found.items()
+    ]
 
 
 def _keys(results: Results) -> Table:

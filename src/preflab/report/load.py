@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from preflab.core.errors import ConfigError, StoreError
+from preflab.evals.benchmarks.catalogue import benchmark
 from preflab.report.tables import StudyTables
 
 INDEX = "index.json"
@@ -40,6 +41,7 @@ def load_tables(study: Path) -> StudyTables:
         probes=_gather(study, cells, "diagnose", "probes.parquet"),
         samples=_gather(study, cells, "diagnose", "samples.parquet"),
         gradients=_gather(study, cells, "gradients", "gradients.parquet"),
+        benchmarks=pd.concat([_benchmarks(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         alike=_gather(study, cells, "diagnose", "pairs.parquet"),
         study=index["study"],
     )
@@ -53,6 +55,18 @@ def _gather(study: Path, cells: list[dict[str, Any]], artefact: str, name: str) 
         if table is not None:
             table.insert(0, "cell", cell["cell"])
             frames.append(table)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _benchmarks(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
+    """Return a cell's records of every benchmark, the main metric of each as `value`."""
+    frames = []
+    for name, place in (cell.get("benchmarks") or {}).items():
+        table = _table(study, place, "items.parquet")
+        if table is None:
+            continue
+        columns = {"cell": cell["cell"], "benchmark": name, "value": table[benchmark(name).metric].astype(float)}
+        frames.append(table[["item", "cluster"]].assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import effect_tables, figures, rewards, sections
+from preflab.report import capabilities, effect_tables, figures, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.properties import HOW, properties_tables
@@ -32,7 +32,8 @@ _CHIPS = {
 _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"),
     ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
-    ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("rewards", "Rewards"),
+    ("benchmarks", "Benchmarks"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
     ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
@@ -128,6 +129,7 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "cards": cards(study),
         "behaviour": _behaviour(analysis, best_start),
         "rewards": rewards.context(analysis),
+        "benchmarks": capabilities.tables(analysis, best_start),
         "effects": effect_tables.by_start(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
@@ -229,6 +231,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "likelihood": context["figures"]["likelihoods"],
         "properties": context["properties"],
         "rewards": context["rewards"],
+        "benchmarks": context["benchmarks"],
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],

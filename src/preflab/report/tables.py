@@ -22,7 +22,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "evaluate_s": _NUMBER, "judge": _TEXT, "judge_s": _NUMBER, "tokens": _NUMBER, "sampled_tokens": _NUMBER,
         "n_steps": _NUMBER, "examples": _NUMBER, "clamped": _NUMBER, "edge": _FLAG,
         "validation": _NUMBER, "needed": _NUMBER, "kept_step": _NUMBER, "planned_steps": _NUMBER,
-        "diagnose_s": _NUMBER, "gradients_s": _NUMBER,
+        "diagnose_s": _NUMBER, "gradients_s": _NUMBER, "benchmarks_s": _NUMBER,
     },
     "pairs": {
         "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "chosen_total": _NUMBER, "chosen_length": _NUMBER,
@@ -51,6 +51,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "probes": {"cell": _TEXT, "row": 0, "role": _TEXT},
     "samples": {"cell": _TEXT, "row": 0, "kind": _TEXT},
     "gradients": {"cell": _TEXT, "row": 0},
+    "benchmarks": {"cell": _TEXT, "benchmark": _TEXT, "item": _TEXT, "cluster": _TEXT, "value": _NUMBER},
     "alike": {"cell": _TEXT, "row": 0, "ches": _NUMBER, "ches_mean": _NUMBER},
 }  # fmt: skip
 """Columns every table has after `completed`, with the value that stands for "not measured"."""
@@ -77,6 +78,7 @@ class StudyTables:
         alike: how alike the responses of a pair are to a start point, one row per (cell, row).
         answers: own answers that a cell learned from, one row each.
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
+        benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -91,6 +93,7 @@ class StudyTables:
     alike: pd.DataFrame = field(default_factory=pd.DataFrame)
     answers: pd.DataFrame = field(default_factory=pd.DataFrame)
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
+    benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 class Group(NamedTuple):

@@ -20,7 +20,7 @@ from scipy import special
 from preflab.stats.seeds import SeedVariance, moderated
 
 FloatArray = NDArray[np.float64]
-Kind = Literal["items", "clusters", "bootstrap", "seeds", "items+seeds", "wilson"]
+Kind = Literal["items", "clusters", "bootstrap", "seeds", "items+seeds", "wilson", "paired"]
 Clusters = Sequence[Hashable] | NDArray[np.generic] | None
 
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from scipy import special
 
+from preflab.stats.intervals import Interval, t_quantile
+
 
 def mcnemar_p(won: int, lost: int) -> float:
     """Return the two-sided p-value of McNemar's exact test of discordant items that are split evenly.
@@ -27,6 +29,35 @@ def mcnemar_p(won: int, lost: int) -> float:
     n = won + lost
     # bdtr(k, n, p) is P(X <= k); a sum over both tails counts the middle of an even split twice.
     return 1.0 if n == 0 else min(1.0, 2 * float(special.bdtr(min(won, lost), n, 0.5)))
+
+
+def paired_interval(won: int, lost: int, n: int, *, level: float = 0.95) -> Interval:
+    """Return the difference of two shares of right answers to the same items, with Bonett and Price's interval.
+
+    With p = (won + 1) / (n + 2) and q = (lost + 1) / (n + 2) the bounds are
+
+        p - q -+ z sqrt((p + q - (p - q)^2) / (n + 2)),
+
+    Wald's interval after one item was added to each kind of disagreement, so that no disagreement in n items does not
+    pass for certainty. The estimate is (won - lost) / n.
+
+    Args:
+        won: items that only the first model gets right.
+        lost: items that only the second gets right.
+        n: items.
+        level: confidence level.
+
+    References:
+        Bonett and Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
+        Data, 2012.
+    """
+    if n < 1 or won < 0 or lost < 0 or won + lost > n:
+        raise ValueError(f"needs n >= 1 and won + lost <= n; got {won}, {lost} and {n}")
+    p, q = (won + 1) / (n + 2), (lost + 1) / (n + 2)
+    se = math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    half = t_quantile(0.5 + level / 2, math.inf) * se
+    bounds = max(-1.0, p - q - half), min(1.0, p - q + half)
+    return Interval((won - lost) / n, *bounds, se, n, math.inf, "paired", level)
 
 
 def mcnemar_power(n: int, difference: float, discordant: float, *, level: float = 0.95) -> float:

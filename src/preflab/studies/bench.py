@@ -27,6 +27,7 @@ class Bench:
         dtype: of weights and activations.
         device: where to compute.
         cache: folder of the reference store.
+        benchmark_files: folder of the benchmark files; empty where the study asks for none.
         remote_code: model folders whose own Python code may run.
         checkpoint_every_s: seconds between checkpoints.
     """
@@ -39,6 +40,7 @@ class Bench:
     dtype: str
     device: str
     cache: Path
+    benchmark_files: str
     remote_code: frozenset[Path]
     checkpoint_every_s: float
 

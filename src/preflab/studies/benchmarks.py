@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from preflab.core.errors import ConfigError
 from preflab.evals.benchmarks.catalogue import named
 from preflab.evals.benchmarks.files import data_folder
+from preflab.evals.benchmarks.keys import Key
+from preflab.evals.benchmarks.lm_eval_backend import score_with_lm_eval, scorer_name, supports
 from preflab.evals.benchmarks.selection import profile
 from preflab.evals.benchmarks.tasks import Task, Template, prepare
 from preflab.models.checkpoints import Checkpoint, lone_checkpoint
@@ -40,6 +42,7 @@ class Request:
         profile: how much of each.
         data_dir: where the benchmark files are; None looks in the usual folder.
         template: `auto` or `none`.
+        scorer: `native`, or `lm-eval` for the benchmarks that it has.
         dtype: of weights and activations.
         batch_size: prompts decoded together.
         allow_remote_code: models, as named, whose own Python code may run.
@@ -50,6 +53,7 @@ class Request:
     profile: str
     data_dir: str | None
     template: Template
+    scorer: Literal["native", "lm-eval"]
     dtype: str
     batch_size: int
     allow_remote_code: tuple[str, ...] = ()
@@ -107,6 +111,11 @@ def _checkpoint(name: str, request: Request) -> Checkpoint:
 def _tasks(request: Request) -> tuple[list[Task], list[str]]:
     folder = data_folder(Path(request.data_dir) if request.data_dir else None)
     tasks, absent = prepare(named(request.benchmarks), profile(request.profile), folder)
+    if request.scorer == "lm-eval":
+        absent += [
+            f"{task.benchmark.name}: lm-eval has no such task." for task in tasks if not supports(task.benchmark)
+        ]
+        tasks = [task for task in tasks if supports(task.benchmark)]
     if not tasks:
         raise ConfigError(f"no benchmark is at hand: {' '.join(absent)}")
     return tasks, absent
@@ -122,12 +131,24 @@ def _evaluate(
     end_ids, weights = end_token_ids(source, tokenizer), checkpoint.digest()
     context = context_length(checkpoint.start, allow_remote_code=remote)
     numeric = {"device": default_device(), "dtype": request.dtype, "threads": torch.get_num_threads()}
+    scorer = scorer_name() if request.scorer == "lm-eval" else ""
     model, scored = None, {}
     for task in tasks:
-        key = task.key(tokenizer, request.template, {"device": numeric["device"], "dtype": request.dtype})
+        key = task.key(tokenizer, request.template, {"device": numeric["device"], "dtype": request.dtype}, scorer)
         batch = {"batch_size": request.batch_size} if task.benchmark.kind == "written" else {}
         spec = StageSpec("benchmark", _VERSION, key.as_json(), {"weights": weights}, {**numeric, **batch})
-        if store.find(spec) is None:
+        if store.find(spec) is None and scorer:
+            say(f"{checkpoint.name}: {task.benchmark.name} by {scorer}, {len(task.items)} items")
+            records = score_with_lm_eval(
+                checkpoint,
+                task,
+                chat=task.chats(tokenizer, request.template),
+                dtype=request.dtype,
+                device=default_device(),
+                batch_size=request.batch_size,
+            )
+            _commit(store, spec, key, records)
+        elif store.find(spec) is None:
             if model is None:
                 say(f"{checkpoint.name}: loading")
                 model = checkpoint.load(dtype=request.dtype, device=default_device(), allow_remote_code=remote)
@@ -146,11 +167,15 @@ def _evaluate(
                 kept=lambda found, partial=partial: write_json(partial, found),  # type: ignore[misc]
                 progress=_told(say, f"{checkpoint.name}: {task.benchmark.name}"),
             )
-            with store.write(spec, {"key": key.as_json()}) as out:
-                write_table(out / RECORDS, records)
-            store.clear_work(spec)
+            _commit(store, spec, key, records)
         scored[task.benchmark.name] = f"artefacts/{store.path(spec).relative_to(store.root)}"
     return {"name": checkpoint.name, "weights": weights, "notes": list(checkpoint.notes), "benchmarks": scored}
+
+
+def _commit(store: Store, spec: StageSpec, key: Key, records: Sequence[dict[str, Any]]) -> None:
+    with store.write(spec, {"key": key.as_json()}) as out:
+        write_table(out / RECORDS, records)
+    store.clear_work(spec)
 
 
 def _copied(earlier: Path, folder: Path, store: Store) -> list[dict[str, Any]]:

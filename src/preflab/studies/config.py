@@ -170,6 +170,25 @@ class SftConfig(OptimizerConfig):
     seeds: Literal[1, "per_seed"] = Field(1, description="one SFT per study, or one per seed")
 
 
+class BenchmarksConfig(Section):
+    """Benchmarks of every start point and every final cell; the name of a profile stands for all of its defaults."""
+
+    names: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
+        default=["thirteen"], min_length=1, description="as `preflab data benchmarks` lists them; thirteen, all"
+    )
+    profile: Literal["quick", "standard", "paper"] = Field(
+        "quick", description="100 items and no worked examples, 500 with them, or all items"
+    )
+    data_dir: str | None = Field(None, description="folder of the files; default: $PREFLAB_BENCHMARKS or the cache")
+    template: Literal["auto", "none"] = Field("auto", description="instructions through the chat template, or nothing")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together")
+
+
+def _benchmarks(value: Any) -> Any:
+    """Let the name of a profile stand for the section."""
+    return {"profile": value} if isinstance(value, str) else value
+
+
 class EvaluateConfig(Section):
     """Evaluation of every final cell and of the start points."""
 
@@ -181,6 +200,9 @@ class EvaluateConfig(Section):
     select_by: Literal["auto", "reward", "accuracy"] = Field(
         "auto", description="validation metric that picks settings"
     )
+    benchmarks: (
+        Annotated[BenchmarksConfig, BeforeValidator(_benchmarks, json_schema_input_type=str | BenchmarksConfig)] | None
+    ) = Field(None, description="benchmarks of every start point and final cell; a profile's name stands for it")
 
 
 class OnlineConfig(Section):

@@ -73,8 +73,12 @@ _FINAL = ("evaluate", "diagnose", "gradients")
 
 def _final(plan: Plan, stages: Sequence[Stage]) -> dict[str, Any]:
     """Return the folders and seconds of the stages that a final cell or a start point has after its training."""
-    found = {stage.kind: artefact for stage in stages if (artefact := plan.explorer.find(stage.spec))}
+    done = [(stage, artefact) for stage in stages if (artefact := plan.explorer.find(stage.spec))]
+    found = {stage.kind: artefact for stage, artefact in done if stage.kind in _FINAL}
+    scored = {str(a.info["key"]["benchmark"]): a for stage, a in done if stage.kind == "benchmark"}
     return {
+        "benchmarks": {name: _relative(plan, artefact) for name, artefact in scored.items()},
+        "benchmarks_s": sum(artefact.info["seconds"] for artefact in scored.values()) if scored else None,
         **{kind: _relative(plan, found.get(kind)) for kind in _FINAL},
         **{f"{kind}_s": found[kind].info["seconds"] if kind in found else None for kind in _FINAL},
     }
@@ -100,7 +104,7 @@ def _status(stage: Stage, trained: Artefact | None, state: State) -> dict[str, A
 
 def _start(plan: Plan, start: str, sft_seed: int | None) -> dict[str, Any]:
     layout = plan.layout
-    final = _final(plan, [layout.evaluate_start(start, sft_seed), *layout.examine_start(start, sft_seed)])
+    final = _final(plan, layout.judge_start(start, sft_seed))
     seed = -1 if sft_seed is None or plan.config.sft.seeds == 1 else sft_seed
     return {
         "cell": f"start-{start}" + (f"-{seed}" if seed >= 0 else ""),

@@ -5,8 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.evals.benchmarks.tasks import Task
 from preflab.studies.amounts import PAIR
+from preflab.studies.benchmarking import work_of
+from preflab.studies.config import BenchmarksConfig
 from preflab.studies.prepare import read_split
+from preflab.studies.resources import tokenizer_of
 from preflab.studies.stages import Stage, Work
 from preflab.studies.trainings import Trainings, start_label
 
@@ -16,7 +20,13 @@ _RENDERED = ("template", "max_tokens", "max_prompt_tokens")
 
 @dataclass(frozen=True)
 class Layout(Trainings):
-    """Builds the stages of a study."""
+    """Builds the stages of a study.
+
+    Args:
+        tasks: its benchmarks.
+    """
+
+    tasks: tuple[Task, ...] = ()
 
     def validate(self, train: Stage) -> Stage:
         """Return the stage that scores a cell, or a leg, on validation, for selection among settings."""
@@ -45,8 +55,13 @@ class Layout(Trainings):
         return self._evaluation(f"evaluation of {start_label(start, seed)}", start, inputs, (reference.id,), reference)
 
     def judge(self, train: Stage) -> list[Stage]:
-        """Return the stages of a final cell after its training: its evaluation, and what training did to it."""
-        return [self.evaluate(train), *self.examine(train)]
+        """Return the stages of a final cell after its training: evaluation, what training did to it, benchmarks."""
+        return [self.evaluate(train), *self.examine(train), *self._benchmarks(train, {"train": train.id})]
+
+    def judge_start(self, start: str, seed: int | None) -> list[Stage]:
+        """Return the same of a start point as it is."""
+        benchmarks = self._benchmarks(self.reference(start, seed), {"start": self._start_id(start, seed)})
+        return [self.evaluate_start(start, seed), *self.examine_start(start, seed), *benchmarks]
 
     def examine(self, train: Stage) -> list[Stage]:
         """Return the stages that say what training did to a final cell; none where nothing can be compared."""
@@ -65,6 +80,24 @@ class Layout(Trainings):
         if config.gradients and self.data.info["kind"] == "paired":
             found.append(self._once(("gradients", *inputs.values()), lambda: self._gradients(of, inputs)))
         return found
+
+    def _benchmarks(self, of: Stage, inputs: Mapping[str, str]) -> list[Stage]:
+        """Return one stage per benchmark; its spec holds everything that its score depends on."""
+        config = self.config.evaluate.benchmarks
+        return [] if config is None else [self._benchmark(task, config, of, inputs) for task in self.tasks]
+
+    def _benchmark(self, task: Task, config: BenchmarksConfig, of: Stage, inputs: Mapping[str, str]) -> Stage:
+        numeric = {"device": self.bench.device, "dtype": self.bench.dtype}
+        params: dict[str, Any] = {
+            "key": task.key(tokenizer_of(self.bench), config.template, numeric).as_json(),
+            "profile": config.profile,
+            "template": config.template,
+            "batch_size": config.batch_size,
+            "end_ids": list(self.bench.end_ids),
+        }
+        label = f"{task.benchmark.title} of {_named(of)}"
+        spec = self._spec("benchmark", params, inputs)
+        return self._stage(spec, label, (of.id,), work_of(task), of.start, **_of(of))
 
     def _diagnosis(self, of: Stage, evaluation: Stage, inputs: Mapping[str, str]) -> Stage:
         assert self.config.diagnose is not None

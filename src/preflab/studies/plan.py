@@ -10,11 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from preflab.core.cache import cache_root
 from preflab.core.errors import ConfigError
+from preflab.evals.benchmarks.files import data_folder
 from preflab.methods.needs import roles_of
 from preflab.models.devices import default_device
 from preflab.models.load import context_length, end_token_ids, load_tokenizer, quiet, resolve
 from preflab.store.artefacts import Artefact, StageSpec, Store
 from preflab.studies.bench import Bench
+from preflab.studies.benchmarking import tasks_of
 from preflab.studies.cells import Cell, expand, resolve_methods, resolve_sizes
 from preflab.studies.checks import check_given, check_kind, check_reward, check_stopping
 from preflab.studies.config import StudyConfig
@@ -111,6 +113,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     check_reward(judge, data, where="online.reward", splits=("train",))
     if any(grid.stops for grid in resolved):
         check_stopping(read_split(data, "validation", config.train.monitor_rows).rows)
+    tasks, absent = tasks_of(config.evaluate.benchmarks)
     bench = Bench(
         store=store,
         data=StageSpec(**data.spec),
@@ -120,6 +123,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         dtype=config.models.dtype,
         device=_device(config),
         cache=cache_root(),
+        benchmark_files=_benchmark_files(config),
         remote_code=_remote_code(config),
         checkpoint_every_s=config.run.checkpoint_every_s,
     )
@@ -134,6 +138,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
         token_budget=sizing.token_budget,
         reward_code=reward_digest(config.evaluate.reward),
         online_code="" if config.online_reward == "model" else reward_digest(config.online_reward),
+        tasks=tasks,
     )
     cells = expand(config, resolved, n_rows)
     notes = fairness_notes(config, grids, data.info)
@@ -142,6 +147,7 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
             "Responses of this architecture cannot share a copy of their prompt; each is a row of its own, which takes "
             "longer and changes no number.",
         )
+    notes += tuple(f"Not run: {line}" for line in absent)
     if config.diagnose and not layout.compares:
         notes += (
             f"There is no diagnosis: the first {config.diagnose.rows} test rows do not hold both better and worse "
@@ -209,6 +215,12 @@ def _tokenizer(config: StudyConfig, models: Mapping[str, Path]) -> tuple[Path, P
         return folder, load_tokenizer(folder, allow_remote_code=folder in remote)
     chosen = "base" if first.chat_template or "instruct" not in tokenizers else "instruct"
     return models[chosen], tokenizers[chosen]
+
+
+def _benchmark_files(config: StudyConfig) -> str:
+    """Return the folder of the benchmark files, or an empty text where the study asks for none."""
+    asked = config.evaluate.benchmarks
+    return "" if asked is None else str(data_folder(Path(asked.data_dir) if asked.data_dir else None).resolve())
 
 
 def _device(config: StudyConfig) -> str:

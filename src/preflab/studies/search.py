@@ -11,7 +11,18 @@ from preflab.studies.select import Candidate, best_settings
 from preflab.studies.stages import Stage
 
 Group = tuple[str, str, int]
-_ORDER = ("sft", "reference", "reward_model", "leg", "train", "validate", "evaluate", "diagnose", "gradients")
+_ORDER = (
+    "sft",
+    "reference",
+    "reward_model",
+    "leg",
+    "train",
+    "validate",
+    "evaluate",
+    "diagnose",
+    "gradients",
+    "benchmark",
+)
 
 
 class Stopped(NamedTuple):
@@ -61,8 +72,7 @@ class Explorer:
         starts = layout.starts()
         known.stages += [layout.sft(seed) for start, seed in starts if start == "sft" and seed is not None]
         for start, seed in starts:
-            known.stages += [layout.reference(start, seed), layout.evaluate_start(start, seed)]
-            known.stages += layout.examine_start(start, seed)
+            known.stages += [layout.reference(start, seed), *layout.judge_start(start, seed)]
         searches: dict[tuple[str, int], dict[Group, list[Cell]]] = {}
         for cell in self._cells:
             known.stages += layout.reward_models(cell)

@@ -9,7 +9,7 @@ from preflab.studies.cells import Cell
 
 VERSIONS: Mapping[str, int] = {
     "sft": 3, "reference": 1, "reward_model": 1, "leg": 2, "train": 4, "validate": 1, "evaluate": 2, "diagnose": 1,
-    "gradients": 1,
+    "gradients": 1, "benchmark": 1,
 }  # fmt: skip
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""
 
@@ -72,8 +72,8 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """What it does: `sft`, `reference`, `reward_model`, `leg`, `train`, `validate`, `evaluate`, `diagnose` or
-        `gradients`.
+        """What it does: `sft`, `reference`, `reward_model`, `leg`, `train`, `validate`, `evaluate`, `diagnose`,
+        `gradients` or `benchmark`.
 
         A leg trains a cell up to a step, where others continue: cells of larger sizes, or the settings that are ahead.
         """

@@ -16,6 +16,7 @@ from preflab.evals.responses import Question, describe_responses, rewards_of, sa
 from preflab.models.load import weights_digest
 from preflab.sampling.generate import GenerationSettings, Response
 from preflab.studies.bench import Bench, Report, start_folder, write_table
+from preflab.studies.benchmarking import run_benchmark
 from preflab.studies.diagnosing import diagnose, take_gradients
 from preflab.studies.names import reward
 from preflab.studies.prepare import Split, read_split
@@ -38,6 +39,7 @@ def run_stage(job: Job, bench: Bench, report: Report) -> dict[str, Any]:
         "evaluate": _evaluate,
         "diagnose": diagnose,
         "gradients": take_gradients,
+        "benchmark": run_benchmark,
     }
     began = time.perf_counter()
     (stage,) = job.stages

@@ -108,8 +108,7 @@ class _Encoded:
     __slots__ = ("continuation", "cut", "prompt")
 
     def __init__(self, prompt: Sequence[int], continuation: Sequence[int], longest: float) -> None:
-        # The last token is never an input, so one more than the context fits.
-        room = longest + 1 - len(continuation)
+        room = longest - len(continuation)
         self.cut = len(prompt) > room
         self.prompt = np.asarray(prompt[-int(room) :] if self.cut else prompt, dtype=np.int64)
         self.continuation = np.asarray(continuation, dtype=np.int64)

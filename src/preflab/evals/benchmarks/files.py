@@ -51,7 +51,7 @@ def read_rows(folder: Path, file: str) -> list[Row]:
     loaded = load(str(path), split="test", subset=None, revision=None)
     if loaded.problems:
         first = loaded.problems[0]
-        raise DataError(f"{path}: {first}; get it again with `{GET}`.")
+        raise DataError(f"{first}; get it again with `{GET}`.")
     rows = [Row(number, dict(values)) for part in loaded.parts for number, values in part.records]
     if not rows:
         raise DataError(f"{path}: holds no row; get it again with `{GET}`.")

@@ -57,10 +57,10 @@ class _Asked(NamedTuple):
             for k, answer in enumerate(self.answers)
         )
 
-    def solved(self) -> str:
-        """Return the question with its right answer, as a worked example."""
+    def solved(self) -> tuple[str, str]:
+        """Return the question and its right answer, as a worked example."""
         option = self.options("")[self.correct[0]]
-        return f"{option.context}{option.continuation}\n\n"
+        return option.context, option.continuation
 
 
 def choice_items(benchmark: Benchmark, rows: Sequence[Row], pool: Sequence[Row], n_shots: int) -> list[ChoiceItem]:
@@ -75,35 +75,50 @@ def choice_items(benchmark: Benchmark, rows: Sequence[Row], pool: Sequence[Row],
     Raises:
         DataError: a row lacks a field, or the pool is too small or holds scored items.
     """
-    lead = _lead(benchmark, rows, pool, n_shots)
+    found: dict[str, str] = {}
+
+    def lead(row: Row) -> str:
+        group = _group(benchmark, row)
+        if group not in found:
+            shots = worked_choices(benchmark, row, rows, pool, n_shots)
+            found[group] = _opening(benchmark, row) + "".join(f"{question}{answer}\n\n" for question, answer in shots)
+        return found[group]
+
     return [
         ChoiceItem(row, str(row.values.get(benchmark.cluster, "")), asked.options(lead(row)), asked.correct)
         for row, asked in ((row, _ask(benchmark, row)) for row in rows)
     ]
 
 
-def _lead(benchmark: Benchmark, rows: Sequence[Row], pool: Sequence[Row], n_shots: int) -> Callable[[Row], str]:
-    """Return what stands in front of an item: the task's own opening and the worked examples."""
-    if benchmark.name == "mmlu":
-        # The first rows of the subject, in the order of the file, as everyone runs it.
-        subjects: dict[str, list[str]] = {}
-        for row in pool:
-            subjects.setdefault(_text(row, "subject"), []).append(_ask(benchmark, row).solved())
+def worked_choices(
+    benchmark: Benchmark, row: Row, rows: Sequence[Row], pool: Sequence[Row], n_shots: int
+) -> list[tuple[str, str]]:
+    """Return the worked examples in front of an item, as question and answer.
 
-        def of_subject(row: Row) -> str:
-            subject = _text(row, "subject")
-            opening = (
-                f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
-            )
-            shots = subjects.get(subject, [])[:n_shots]
-            if len(shots) < n_shots:
-                raise DataError(f"{benchmark.shots_file}: has {len(shots)} of {n_shots} worked examples for {subject}.")
-            return opening + "".join(shots)
+    Those of MMLU are the first rows of the item's subject, as everyone runs it; others are drawn by content.
 
-        return of_subject
-    shots = shots_of(pool, n_shots, benchmark=benchmark, scored=rows) if n_shots else []
-    text = "".join(_ask(benchmark, row).solved() for row in shots)
-    return lambda row: text
+    Raises:
+        DataError: the pool is too small or holds scored items.
+    """
+    group = _group(benchmark, row)
+    own = [shot for shot in pool if _group(benchmark, shot) == group]
+    if not n_shots:
+        return []
+    chosen = shots_of(own, n_shots, benchmark=benchmark, scored=rows)
+    return [_ask(benchmark, shot).solved() for shot in (own[:n_shots] if benchmark.name == "mmlu" else chosen)]
+
+
+def _group(benchmark: Benchmark, row: Row) -> str:
+    """Return what items with the same worked examples have in common."""
+    return str(row.values["subject"]) if benchmark.name == "mmlu" else ""
+
+
+def _opening(benchmark: Benchmark, row: Row) -> str:
+    """Return the task's own words in front of everything."""
+    if benchmark.name != "mmlu":
+        return ""
+    about = str(row.values["subject"]).replace("_", " ")
+    return f"The following are multiple choice questions (with answers) about {about}.\n\n"
 
 
 def _ask(benchmark: Benchmark, row: Row) -> _Asked:
@@ -114,10 +129,6 @@ def _ask(benchmark: Benchmark, row: Row) -> _Asked:
             f"{benchmark.file}, row {row.number}: not a row of {benchmark.name} ({type(error).__name__}: {error}); "
             "`preflab data benchmarks --import` writes the files that are read here."
         ) from error
-
-
-def _text(row: Row, name: str) -> str:
-    return str(row.values[name])
 
 
 def _arc(values: Mapping[str, Any]) -> _Asked:

@@ -12,7 +12,7 @@ from preflab.core.errors import DataError
 from preflab.evals.benchmarks.catalogue import Benchmark
 from preflab.stats.comparisons import holm, minimum_detectable_difference, sign_flip_p
 from preflab.stats.intervals import Interval, mean_interval, wilson_interval
-from preflab.stats.proportions import mcnemar_p
+from preflab.stats.proportions import mcnemar_p, paired_interval
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -90,12 +90,13 @@ def difference(benchmark: Benchmark, records: Records, baseline: Records, metric
         raise DataError(f"{benchmark.name}: the two results are not of the same items in the same order.")
     ours, theirs = _values(benchmark, records, metric), _values(benchmark, baseline, metric)
     gaps, clusters = ours - theirs, _clusters(records)
-    interval = mean_interval(gaps, clusters=clusters)
     better = gaps if benchmark.higher_is_better else -gaps
     won, lost = int((better > 0).sum()), int((better < 0).sum())
     if clusters is None and _is_binary(ours) and _is_binary(theirs):
+        interval = paired_interval(int((gaps > 0).sum()), int((gaps < 0).sum()), len(gaps))
         p, test = mcnemar_p(won, lost), "McNemar"
     else:
+        interval = mean_interval(gaps, clusters=clusters)
         p, test = float(sign_flip_p(gaps, clusters=clusters)[0]), "sign flip"
     detectable = minimum_detectable_difference(interval.se, interval.df)
     return Difference(benchmark, metric, interval, won, lost, p, test, detectable)

@@ -14,9 +14,9 @@ from preflab.data.render import template_digest
 from preflab.evals.benchmarks import choices, ifeval, writing
 from preflab.evals.benchmarks.catalogue import Benchmark
 from preflab.evals.benchmarks.files import missing, read_rows
-from preflab.evals.benchmarks.items import ChoiceItem, WrittenItem
+from preflab.evals.benchmarks.items import ChoiceItem, Row, WrittenItem
 from preflab.evals.benchmarks.keys import Key
-from preflab.evals.benchmarks.questions import choice_items
+from preflab.evals.benchmarks.questions import choice_items, worked_choices
 from preflab.evals.benchmarks.selection import Profile, digest, subset
 from preflab.evals.benchmarks.written import scored_rows, written_items
 from preflab.evals.mathematics import check_library as check_math
@@ -36,11 +36,13 @@ class Task:
         benchmark: which one.
         profile: how much of it.
         items: what is asked.
+        shots: rows that worked examples come from, in the order of their file.
     """
 
     benchmark: Benchmark
     profile: Profile
-    items: Sequence[ChoiceItem] | Sequence[WrittenItem]
+    items: Sequence[ChoiceItem | WrittenItem]
+    shots: Sequence[Row] = ()
 
     @functools.cached_property
     def subset(self) -> str:
@@ -52,13 +54,22 @@ class Task:
         """SHA-256 of the text of all prompts and options, before a chat template."""
         return digest_of(text for item in self.items for text in _texts(item))
 
-    def key(self, tokenizer: PreTrainedTokenizerBase, template: Template, numeric: Mapping[str, Any]) -> Key:
-        """Return what a score depends on beside the weights."""
+    def key(
+        self, tokenizer: PreTrainedTokenizerBase, template: Template, numeric: Mapping[str, Any], scorer: str = ""
+    ) -> Key:
+        """Return what a score depends on beside the weights.
+
+        Args:
+            tokenizer: the model's.
+            template: whether instructions go through its chat template.
+            numeric: device and dtype.
+            scorer: who scores; by default the native scorer.
+        """
         chat = self.chats(tokenizer, template)
         written = self.benchmark.kind == "written"
         return Key(
             benchmark=self.benchmark.name,
-            scorer=f"native {_VERSIONS[self.benchmark.kind]}",
+            scorer=scorer or f"native {_VERSIONS[self.benchmark.kind]}",
             shots=self.profile.shots_of(self.benchmark),
             template=template_digest(tokenizer, "chat") if chat else "",
             subset=self.subset,
@@ -67,6 +78,18 @@ class Task:
             tokenizer=tokenizer_digest(tokenizer),
             numeric=numeric,
         )
+
+    @property
+    def characters(self) -> int:
+        """Characters that a model reads: each context once, and every option."""
+        return sum(sum(map(len, dict.fromkeys(_texts(item)))) for item in self.items)
+
+    def worked(self, item: ChoiceItem | WrittenItem) -> list[tuple[str, str]]:
+        """Return the worked examples in front of an item, as question and answer."""
+        if isinstance(item, WrittenItem):
+            return list(item.turns)
+        rows = [item.row for item in self.items]
+        return worked_choices(self.benchmark, item.row, rows, self.shots, self.profile.shots_of(self.benchmark))
 
     def chats(self, tokenizer: PreTrainedTokenizerBase, template: Template) -> bool:
         """Return whether prompts go through the model's chat template."""
@@ -135,7 +158,7 @@ def _task(benchmark: Benchmark, profile: Profile, folder: Path) -> Task:
     rows = subset(scored_rows(benchmark, read_rows(folder, benchmark.file)), profile.items)
     pool = read_rows(folder, benchmark.shots_file) if benchmark.shots_file and n_shots else []
     make: Any = choice_items if benchmark.kind == "choice" else written_items
-    return Task(benchmark, profile, make(benchmark, rows, pool, n_shots))
+    return Task(benchmark, profile, make(benchmark, rows, pool, n_shots), pool)
 
 
 def _lacks_library(benchmark: Benchmark) -> str:
