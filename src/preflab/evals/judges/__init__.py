@@ -1,0 +1,1 @@
+"""Judging answers with a language model behind an OpenAI-compatible server, and how far its verdicts can be trusted."""
