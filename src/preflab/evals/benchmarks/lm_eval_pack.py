@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 def rows(**given: Any) -> Any:
     """Return the splits of a task: what is scored, and its worked examples; lm-eval calls it as `custom_dataset`."""
@@ -37,13 +35,12 @@ def main(path: str) -> None:
     (pack / "rows.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
     shipped = Path(lm_eval.__file__).parent / "tasks"
     for task in request["tasks"]:
-        text = yaml.safe_dump({"include": str(shipped / task["include"]), **task["config"]}, sort_keys=False)
-        functions = "custom_dataset: !function rows.rows\n"
+        lines = _lines({"include": str(shipped / task["include"]), **task["config"]})
+        lines.append("custom_dataset: !function rows.rows")
         if task["config"].get("num_fewshot"):
-            settings = yaml.safe_dump(task["fewshot"], sort_keys=False)
-            indented = "".join(f"  {line}\n" for line in settings.splitlines())
-            functions += f"fewshot_config:\n{indented}  process_docs: !function rows.as_they_are\n"
-        (pack / f"{task['name']}.yaml").write_text(text + functions, encoding="utf-8")
+            shots = [*_lines(task["fewshot"]), "process_docs: !function rows.as_they_are"]
+            lines += ["fewshot_config:", *(f"  {line}" for line in shots)]
+        (pack / f"{task['name']}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = lm_eval.simple_evaluate(
         model="hf",
         model_args=request["model"],
@@ -57,6 +54,11 @@ def main(path: str) -> None:
     )
     samples = {name: [_plain(sample) for sample in found["samples"][name]] for name in found["samples"]}
     Path(request["out"]).write_text(json.dumps({"version": lm_eval.__version__, "samples": samples}), encoding="utf-8")
+
+
+def _lines(settings: dict[str, Any]) -> list[str]:
+    """Return settings as lines of YAML, of which JSON values are a part."""
+    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
 
 
 def _plain(sample: dict[str, Any]) -> dict[str, Any]:
