@@ -110,21 +110,6 @@ def test_clustered_interval_covers_where_the_naive_one_does_not():
     assert hits["naive"] / 500 < 0.75
 
 
-def test_bootstrap_interval_agrees_with_scipy_bca():
-    x = np.random.default_rng(8).exponential(size=60)
-    ours = iv.bootstrap_interval(x, n_resamples=6000)
-    theirs = stats.bootstrap((x,), np.mean, n_resamples=6000, method="BCa", rng=np.random.default_rng(0))
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.02)
-    assert ours.se == pytest.approx(theirs.standard_error, rel=0.05)
-
-
-def test_bootstrap_interval_is_repeatable_and_respects_clusters():
-    x, labels = np.repeat(np.random.default_rng(9).normal(size=20), 5), np.repeat(np.arange(20), 5)
-    first = iv.bootstrap_interval(x, clusters=labels, seed=3)
-    assert first == iv.bootstrap_interval(x, clusters=labels, seed=3)
-    assert first.se > 1.8 * iv.bootstrap_interval(x, seed=3).se
-
-
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (10, 10), (57, 100)])
 def test_wilson_interval_equals_scipy(successes, n):
     theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
