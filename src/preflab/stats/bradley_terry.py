@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from preflab.stats.bootstrap import resampled_sums
-from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes
+from preflab.stats.intervals import Clusters, FloatArray, Interval, check_level, cluster_codes
 
 _SD = 10.0
 """Standard deviation of the normal prior of a strength, nats."""
@@ -50,6 +50,7 @@ def strengths(
     References:
         Bradley and Terry, Rank Analysis of Incomplete Block Designs, 1952.
     """
+    check_level(level)
     won, lost, weight = (
         np.asarray(winners, dtype=np.intp),
         np.asarray(losers, dtype=np.intp),
