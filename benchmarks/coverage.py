@@ -1,0 +1,149 @@
+"""How often 95 % intervals hold the truth, and how often tests find a difference that is none: by simulation.
+
+    python -m benchmarks.coverage docs/results/coverage.md
+
+Every case has a generator of its own, seeded by its words, so a case does not depend on the others.
+"""
+
+import argparse
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.coverage_cases import Case, cases
+from benchmarks.coverage_words import CLOSING, OPENING, WORDS
+from preflab.stats.comparisons import paired_comparison, sign_flip_p
+from preflab.stats.proportions import mcnemar_p
+
+NOMINAL = 0.95
+LOW = 0.93
+"""Coverage that is called a failure where it lies below this by more than twice its Monte Carlo error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a case gave.
+
+    Args:
+        case: which one.
+        coverage: share of intervals with bounds that hold the truth.
+        error: its standard error over draws; intervals of one draw are not independent.
+        half_width: mean half width.
+        without: share of intervals without bounds.
+    """
+
+    case: Case
+    coverage: float
+    error: float
+    half_width: float
+    without: float
+
+    @property
+    def fails(self) -> bool:
+        """Whether the coverage is clearly below `LOW`."""
+        return self.coverage + 2 * self.error < LOW
+
+
+def measure(case: Case) -> Measured:
+    """Draw a case many times."""
+    rng = np.random.default_rng(zlib.crc32(f"{case.interval} {case.world}".encode()))
+    shares, widths, without, count = [], [], 0, 0
+    for _ in range(case.n_draws):
+        tried = case.draw(rng)
+        bounded = [(each, truth) for each, truth in tried if not math.isnan(each.low)]
+        count, without = count + len(tried), without + len(tried) - len(bounded)
+        if bounded:
+            shares.append(np.mean([each.low - 1e-12 <= truth <= each.high + 1e-12 for each, truth in bounded]))
+            widths.append(np.mean([each.half_width for each, _ in bounded]))
+    coverage = float(np.mean(shares))
+    # Where all held, one more draw that did not says how sure that is.
+    spread = max(float(np.std(shares)), math.sqrt(1 / len(shares)) if coverage == 1 else 0.0)
+    return Measured(case, coverage, spread / math.sqrt(len(shares)), float(np.mean(widths)), without / count)
+
+
+def false_alarms(n_draws: int = 4000) -> Iterator[tuple[str, str, float]]:
+    """Yield test, world and the share of p-values of at most 5 % where nothing differs."""
+    worlds: list[tuple[str, str, Callable[[np.random.Generator], float]]] = []
+    for n in (20, 100, 1000):
+        for discordant in (0.05, 0.3):
+            worlds.append(("mcnemar_p", f"{n} items, {discordant:.0%} discordant",
+                           lambda rng, n=n, d=discordant: _mcnemar(rng, n, d)))  # fmt: skip
+    for n in (6, 12, 30, 100):
+        worlds.append(("sign_flip_p", f"{n} items, normal",
+                       lambda rng, n=n: float(sign_flip_p(rng.normal(size=n), n_resamples=999)[0])))  # fmt: skip
+    for n_seeds in (1, 2, 3, 5):
+        for sd in (0.0, 0.05, 0.25):
+            worlds.append(("paired_comparison", f"{n_seeds} seeds of deviation {sd}, 100 items of deviation 0.5",
+                           lambda rng, n=n_seeds, sd=sd: _paired_p(rng, n, sd)))  # fmt: skip
+    for name, world, draw in worlds:
+        rng = np.random.default_rng(zlib.crc32(f"{name} {world}".encode()))
+        yield name, world, float(np.mean([draw(rng) <= 0.05 for _ in range(n_draws)]))
+
+
+def _mcnemar(rng: np.random.Generator, n: int, discordant: float) -> float:
+    won, lost, _ = rng.multinomial(n, [discordant / 2, discordant / 2, 1 - discordant])
+    return mcnemar_p(int(won), int(lost))
+
+
+def _paired_p(rng: np.random.Generator, n_seeds: int, sd: float) -> float:
+    gaps = sd * rng.normal(size=(n_seeds, 1)) + rng.normal(0, 0.5, size=(n_seeds, 100))
+    return paired_comparison(gaps, np.zeros_like(gaps)).p
+
+
+def page(measured: Iterable[Measured], alarms: Iterable[tuple[str, str, float]], n_draws: int) -> str:
+    """Return the page in Markdown."""
+    parts = [OPENING]
+    for name, group in groupby(measured, key=lambda each: each.case.interval):
+        rows = list(group)
+        failing = sum(each.fails for each in rows)
+        count = f"{failing} of {len(rows)} cases fail." if failing else f"No case of {len(rows)} fails."
+        parts += [f"## `{name}`\n\n{WORDS[name]} {count}\n", _table(rows)]
+    parts += [CLOSING, _alarm_table(alarms, n_draws)]
+    return "\n".join(parts)
+
+
+def _table(rows: list[Measured]) -> str:
+    unbounded = any(each.without > 0 for each in rows)
+    lines = [f"| data | coverage | Monte Carlo error | mean half width |{' no bounds |' if unbounded else ''}",
+             f"| --- | --- | --- | --- |{' --- |' if unbounded else ''}"]  # fmt: skip
+    for each in rows:
+        mark = "**" if each.fails else ""
+        last = f" {each.without:.1%} |" if unbounded else ""
+        lines.append(
+            f"| {each.case.world} | {mark}{each.coverage:.1%}{mark} | {each.error:.1%} | {each.half_width:.3g} |{last}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _alarm_table(alarms: Iterable[tuple[str, str, float]], n_draws: int) -> str:
+    lines = ["| test | data | significant at 5 % | Monte Carlo error |", "| --- | --- | --- | --- |"]
+    for name, world, share in alarms:
+        error = math.sqrt(share * (1 - share) / n_draws)
+        lines.append(f"| `{name}` | {world} | {share:.1%} | {error:.1%} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="Markdown file to write")
+    parser.add_argument("--only", help="an interval's name: print its table and write nothing")
+    options = parser.parse_args()
+    measured = []
+    for case in cases():
+        if options.only in (None, case.interval):
+            started = time.perf_counter()
+            measured.append(measure(case))
+            print(f"{case.interval}: {case.world}: {measured[-1].coverage:.1%}, {time.perf_counter() - started:.1f} s")
+    if options.only is None:
+        options.page.write_text(page(measured, false_alarms(), 4000))
+
+
+if __name__ == "__main__":
+    main()
