@@ -11,17 +11,18 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.coverage_cases import Case, cases
+from benchmarks.coverage_cases import REGIMES, Case, cases, seeds_and_items
 from benchmarks.coverage_words import CLOSING, OPENING, WORDS
 from preflab.stats.comparisons import paired_comparison, sign_flip_p
 from preflab.stats.proportions import mcnemar_p
 
-NOMINAL = 0.95
+N_TESTS = 4000
 LOW = 0.93
 """Coverage that is called a failure where it lies below this by more than twice its Monte Carlo error."""
 
@@ -67,36 +68,39 @@ def measure(case: Case) -> Measured:
     return Measured(case, coverage, spread / math.sqrt(len(shares)), float(np.mean(widths)), without / count)
 
 
-def false_alarms(n_draws: int = 4000) -> Iterator[tuple[str, str, float]]:
+def false_alarms() -> Iterator[tuple[str, str, float]]:
     """Yield test, world and the share of p-values of at most 5 % where nothing differs."""
-    worlds: list[tuple[str, str, Callable[[np.random.Generator], float]]] = []
-    for n in (20, 100, 1000):
-        for discordant in (0.05, 0.3):
-            worlds.append(("mcnemar_p", f"{n} items, {discordant:.0%} discordant",
-                           lambda rng, n=n, d=discordant: _mcnemar(rng, n, d)))  # fmt: skip
-    for n in (6, 12, 30, 100):
-        worlds.append(("sign_flip_p", f"{n} items, normal",
-                       lambda rng, n=n: float(sign_flip_p(rng.normal(size=n), n_resamples=999)[0])))  # fmt: skip
-    for n_seeds in (1, 2, 3, 5):
-        for sd in (0.0, 0.05, 0.25):
-            worlds.append(("paired_comparison", f"{n_seeds} seeds of deviation {sd}, 100 items of deviation 0.5",
-                           lambda rng, n=n_seeds, sd=sd: _paired_p(rng, n, sd)))  # fmt: skip
-    for name, world, draw in worlds:
+    for name, world, draw in _tests():
         rng = np.random.default_rng(zlib.crc32(f"{name} {world}".encode()))
-        yield name, world, float(np.mean([draw(rng) <= 0.05 for _ in range(n_draws)]))
+        yield name, world, float(np.mean([draw(rng) <= 0.05 for _ in range(N_TESTS)]))
 
 
-def _mcnemar(rng: np.random.Generator, n: int, discordant: float) -> float:
+def _tests() -> Iterator[tuple[str, str, Callable[[np.random.Generator], float]]]:
+    for n in (20, 100, 1000):
+        for share in (0.05, 0.3):
+            yield "mcnemar_p", f"{n} items, {share:.0%} discordant", partial(_mcnemar, n=n, discordant=share)
+    for n in (6, 12, 30, 100):
+        yield "sign_flip_p", f"{n} items, normal", partial(_sign_flip, n=n)
+    for n in (1, 2, 3, 5):
+        for name, sd in REGIMES:
+            yield "paired_comparison", f"{n} seed{'s' * (n > 1)} that {name}", partial(_paired, n=n, sd=sd)
+
+
+def _mcnemar(rng: np.random.Generator, *, n: int, discordant: float) -> float:
     won, lost, _ = rng.multinomial(n, [discordant / 2, discordant / 2, 1 - discordant])
     return mcnemar_p(int(won), int(lost))
 
 
-def _paired_p(rng: np.random.Generator, n_seeds: int, sd: float) -> float:
-    gaps = sd * rng.normal(size=(n_seeds, 1)) + rng.normal(0, 0.5, size=(n_seeds, 100))
+def _sign_flip(rng: np.random.Generator, *, n: int) -> float:
+    return float(sign_flip_p(rng.normal(size=n), n_resamples=999)[0])
+
+
+def _paired(rng: np.random.Generator, *, n: int, sd: float) -> float:
+    gaps = seeds_and_items(rng, n, sd)
     return paired_comparison(gaps, np.zeros_like(gaps)).p
 
 
-def page(measured: Iterable[Measured], alarms: Iterable[tuple[str, str, float]], n_draws: int) -> str:
+def page(measured: Iterable[Measured], alarms: Iterable[tuple[str, str, float]]) -> str:
     """Return the page in Markdown."""
     parts = [OPENING]
     for name, group in groupby(measured, key=lambda each: each.case.interval):
@@ -104,7 +108,7 @@ def page(measured: Iterable[Measured], alarms: Iterable[tuple[str, str, float]],
         failing = sum(each.fails for each in rows)
         count = f"{failing} of {len(rows)} cases fail." if failing else f"No case of {len(rows)} fails."
         parts += [f"## `{name}`\n\n{WORDS[name]} {count}\n", _table(rows)]
-    parts += [CLOSING, _alarm_table(alarms, n_draws)]
+    parts += [CLOSING, _alarm_table(alarms)]
     return "\n".join(parts)
 
 
@@ -121,10 +125,10 @@ def _table(rows: list[Measured]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _alarm_table(alarms: Iterable[tuple[str, str, float]], n_draws: int) -> str:
+def _alarm_table(alarms: Iterable[tuple[str, str, float]]) -> str:
     lines = ["| test | data | significant at 5 % | Monte Carlo error |", "| --- | --- | --- | --- |"]
     for name, world, share in alarms:
-        error = math.sqrt(share * (1 - share) / n_draws)
+        error = math.sqrt(share * (1 - share) / N_TESTS)
         lines.append(f"| `{name}` | {world} | {share:.1%} | {error:.1%} |")
     return "\n".join(lines) + "\n"
 
@@ -142,7 +146,7 @@ def main() -> None:
             measured.append(measure(case))
             print(f"{case.interval}: {case.world}: {measured[-1].coverage:.1%}, {time.perf_counter() - started:.1f} s")
     if options.only is None:
-        options.page.write_text(page(measured, false_alarms(), 4000))
+        options.page.write_text(page(measured, false_alarms()))
 
 
 if __name__ == "__main__":
