@@ -24,7 +24,7 @@ def test_reliability_is_read_from_the_last_scores_of_each_reward_model(synthetic
     first, second = ([cell.text for cell in row] for row in table.rows)
     assert first[:4] == ["from base, seed 0", "4", "75.0\u00a0%", "0.0\u00a0%"]
     assert first[6:] == [MISSING, MISSING, "75\u00a0%", MISSING, MISSING]
-    assert second[2:6] == ["50.0\u00a0%", "0.0\u00a0%", "0.250", "0.693"]
+    assert second[2:6] == ["50.0\u00a0%", "0.0\u00a0%", "0.000", "0.693"]
     assert table.head[8][0] == "Says 70\u00a0%–80\u00a0%" and table.rows[0][8].note == "of 4"
 
 
