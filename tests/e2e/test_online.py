@@ -60,6 +60,7 @@ def test_a_reward_model_judges_what_four_methods_learn_from(world, tmp_path):
     page = (study / "report.html").read_text()
     assert "Learning from rewards" in page and "a reward model trained on the same pairs" in page
     assert "Own answers" in page and "reward models" in page
+    assert "Reward models on validation pairs" in page and "from base, seed 0" in page
 
     before = {path: path.stat().st_mtime_ns for path in study.glob("artefacts/*/*/manifest.json")}
     preflab("run", world, "--out", study, "--set", "methods.rloo.beta=[0.05,0.2]", cache=tmp_path)

@@ -1,14 +1,16 @@
 import numpy as np
+import pytest
 import torch
 from tests.tiny import VOCABULARY, tiny_model
 
+from preflab.core.errors import ConfigError
 from preflab.sampling.generate import GenerationSettings, generate
 
 END = [1]
 
 
-def sample(model, prompts, keys=None, *, n=12, batch_size=4, seed=0):
-    settings = GenerationSettings(max_new_tokens=n, batch_size=batch_size, seed=seed)
+def sample(model, prompts, keys=None, *, n=12, batch_size=4, seed=0, **how):
+    settings = GenerationSettings(max_new_tokens=n, batch_size=batch_size, seed=seed, **how)
     keys = keys or [str(i) for i in range(len(prompts))]
     return generate(model, prompts, keys, end_ids=END, pad_id=0, settings=settings)
 
@@ -34,14 +36,15 @@ def test_seeds_and_keys_name_different_streams():
     assert sample(model, prompts, ["a", "a", "b"], seed=1)[0].tokens.tolist() != same[0].tokens.tolist()
 
 
-def test_first_tokens_follow_the_models_distribution():
-    """Chi-square of 4,000 first tokens against the model's own probabilities."""
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 2.5])
+def test_first_tokens_follow_the_models_distribution(temperature):
+    """Chi-square of 4,000 first tokens against the model's own probabilities, their logits divided."""
     model, (prompt,) = tiny_model(), prompts_of(1)
     n = 4000
-    found = sample(model, [prompt] * n, [str(i) for i in range(n)], n=1, batch_size=n)
+    found = sample(model, [prompt] * n, [str(i) for i in range(n)], n=1, batch_size=n, temperature=temperature)
     counts = np.bincount([int(r.tokens[0]) for r in found], minlength=VOCABULARY)
     with torch.no_grad():
-        expected = n * model(torch.from_numpy(prompt)[None]).logits[0, -1].softmax(-1).numpy()
+        expected = n * model(torch.from_numpy(prompt)[None]).logits[0, -1].div(temperature).softmax(-1).numpy()
     large = expected > 5
     statistic = ((counts[large] - expected[large]) ** 2 / expected[large]).sum()
     assert statistic < large.sum() + 5 * np.sqrt(2 * large.sum())
@@ -67,3 +70,21 @@ def test_a_models_own_generation_defaults_do_not_bend_the_distribution():
     model.generation_config.suppress_tokens = list(range(2, 30))
     for a, b in zip(plain, sample(model, prompts), strict=True):
         assert a.tokens.tolist() == b.tokens.tolist()
+
+
+def test_golden_numbers_at_temperature_one_and_the_likeliest_tokens_near_zero():
+    model, prompts = tiny_model(), prompts_of(5)
+
+    def tokens(**how):
+        return [response.tokens.tolist() for response in sample(model, prompts, **how)]
+
+    # What this sampler gave before it knew temperatures.
+    golden = [[11, 58, 25, 5, 60, 39], [44, 47, 24, 15, 49, 18]]
+    assert [r.tokens.tolist() for r in sample(model, prompts_of(2), n=6)] == golden
+    assert tokens(temperature=1e-6) == tokens(greedy=True) != tokens()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_out_of_its_range_is_refused(temperature):
+    with pytest.raises(ConfigError, match=r"temperature: must be in \(0, inf\)"):
+        GenerationSettings(max_new_tokens=1, batch_size=1, seed=0, temperature=temperature)

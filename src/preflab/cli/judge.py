@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 
+from preflab.cli.answers import answer
 from preflab.cli.study import Json
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from preflab.evals.judges.results import Plan
 
 app = App(name="judge", help="Judge answers with a language model, and check the judge.")
+app.command(answer)
 _JUDGE, _SPEND = (Group.create_ordered(name) for name in ("The judge", "What it may cost"))
 
 

@@ -14,8 +14,9 @@ from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import Example, Prompt
 from preflab.data.render import Template
 from preflab.data.tokens import TokenSettings, tokenize
-from preflab.models.load import context_length, load_tokenizer, weights_digest
+from preflab.models.load import context_length, load_tokenizer, resolve, weights_digest
 
+_CLASSIFIER = "ForSequenceClassification"
 _LONGEST = 1 << 20
 """Tokens of a row where a model sets no limit."""
 
@@ -89,6 +90,19 @@ def load_reward_model(folder: Path, *, device: str, template: Template = "auto")
     return RewardModel(model.eval(), tokenizer, int(min(context_length(folder), _LONGEST)), template)
 
 
+def is_reward_model(name: str) -> bool:
+    """Return whether a folder, or a Hub id, holds a sequence classifier."""
+    if "/" not in name and not Path(name).expanduser().is_dir():
+        return False
+    path = resolve(name) / "config.json" if not (Path(name).expanduser() / "adapter_config.json").exists() else None
+    return path is not None and any(kind.endswith(_CLASSIFIER) for kind in _architectures(path))
+
+
+def _architectures(config: Path) -> list[str]:
+    found = json.loads(config.read_text(encoding="utf-8")).get("architectures")
+    return [str(name) for name in found or ["unknown"]]
+
+
 def check_reward_model(folder: Path) -> str:
     """Return the digest of a reward model's weights.
 
@@ -96,8 +110,8 @@ def check_reward_model(folder: Path) -> str:
         ConfigError: as `load_reward_model`; a language model's folder would get a head of random numbers.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kinds = [str(name) for name in config.get("architectures") or ["unknown"]]
-    if not any(name.endswith("ForSequenceClassification") for name in kinds):
+    kinds = _architectures(folder / "config.json")
+    if not any(name.endswith(_CLASSIFIER) for name in kinds):
         raise ConfigError(f"{folder}: a reward model is a sequence classifier with one output; this is {kinds[0]}.")
     labels = config.get("num_labels", len(config.get("id2label") or {}) or 2)
     if labels != 1:

@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "kl_k1": _NUMBER,
     },
     "judges": {"cell": _TEXT, "judge": _TEXT, "step": 0, "pairs_seen": _NUMBER, "accuracy": _NUMBER},
+    "verdicts": {"cell": _TEXT, "judge": _TEXT, "chosen_score": _NUMBER, "rejected_score": _NUMBER},
     "log": {
         "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,
     },
@@ -78,6 +79,7 @@ class StudyTables:
         alike: how alike the responses of a pair are to a start point, one row per (cell, row).
         answers: own answers that a cell learned from, one row each.
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
+        verdicts: its scores of the validation pairs at the end, one row per (cell, pair).
         benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
     """
 
@@ -93,6 +95,7 @@ class StudyTables:
     alike: pd.DataFrame = field(default_factory=pd.DataFrame)
     answers: pd.DataFrame = field(default_factory=pd.DataFrame)
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 

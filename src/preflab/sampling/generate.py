@@ -5,6 +5,7 @@ cumulative distribution. Neither the batch size nor the order of the prompts cha
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,27 +22,40 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from preflab.core.errors import ConfigError
 from preflab.core.seeds import derive
 from preflab.sampling.stops import TextStops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
-    """How responses are made: ancestral sampling at temperature 1, the distribution that log-probs and KL speak of.
+    """How responses are made: ancestral sampling, at temperature 1 unless asked otherwise.
+
+    Log-probs and KL speak of the distribution at temperature 1; responses at another one are samples of another
+    distribution, to be read or judged, and say nothing about either.
 
     Args:
         max_new_tokens: longest response, in tokens; longer ones are cut and marked truncated.
         batch_size: prompts decoded together; it changes no result beyond rounding.
         seed: of the random streams.
-        greedy: take the likeliest token every time instead.
+        temperature: what logits are divided by, (0, inf); 1 leaves them as they are, bit for bit.
+        greedy: take the likeliest token every time instead, the limit at temperature 0.
         stops: texts that end a response too; needs the tokenizer.
+
+    Raises:
+        ConfigError: a temperature out of its range.
     """
 
     max_new_tokens: int
     batch_size: int
     seed: int
+    temperature: float = 1.0
     greedy: bool = False
     stops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"temperature: must be in (0, inf); got {self.temperature}; greedy samples at 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +74,15 @@ class Response:
 class _InverseTransform(LogitsProcessor):
     """Replaces logits by a point mass on the token that a given uniform number selects."""
 
-    def __init__(self, uniforms_BT: Tensor, prompt_length: int) -> None:
+    def __init__(self, uniforms_BT: Tensor, prompt_length: int, temperature: float) -> None:
         self._uniforms = uniforms_BT
+        self._temperature = temperature
         self._start = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         uniform = self._uniforms[:, input_ids.shape[1] - self._start]
         # float64 sums: in float32 the tail of a large vocabulary would be rounded away.
-        cumulative = scores.double().softmax(-1).cumsum(-1)
+        cumulative = (scores.double() / self._temperature).softmax(-1).cumsum(-1)
         token = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
         token = token.clamp_(max=scores.shape[-1] - 1)
         return torch.full_like(scores, -torch.inf).scatter_(1, token, 0.0)
@@ -130,7 +145,7 @@ def _decode(
     processors = LogitsProcessorList()
     if not settings.greedy:
         uniforms = np.stack([_stream(settings.seed, key).random(settings.max_new_tokens) for key in keys])
-        processors.append(_InverseTransform(torch.from_numpy(uniforms).to(device), longest))
+        processors.append(_InverseTransform(torch.from_numpy(uniforms).to(device), longest, settings.temperature))
     stops = TextStops(tokenizer, settings.stops, longest) if settings.stops and tokenizer is not None else None
     with _plain_defaults(model):
         output = model.generate(  # type: ignore[operator]

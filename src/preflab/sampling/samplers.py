@@ -1,8 +1,8 @@
 """Who samples: transformers in this process, or vLLM where it is installed. Both are called alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,26 @@ from preflab.core.seeds import derive
 from preflab.sampling.generate import GenerationSettings, Response, cut, generate
 
 Engine = Literal["transformers", "vllm"]
-Sampler = Callable[[Sequence[NDArray[np.int64]], Sequence[str], int], list[Response]]
-"""`sampler(prompts, keys, max_new_tokens)`: one response to each prompt, int64 `[tokens]`; keys name streams."""
+
+
+class Sampler(Protocol):
+    """Samples responses."""
+
+    def __call__(
+        self,
+        prompts: Sequence[NDArray[np.int64]],
+        keys: Sequence[str],
+        max_new_tokens: int,
+        temperature: float = 1.0,
+    ) -> list[Response]:
+        """Return one response to each prompt.
+
+        Args:
+            prompts: token ids, int64 `[tokens]` each.
+            keys: what their random streams are named by.
+            max_new_tokens: longest response.
+            temperature: what logits are divided by, [0, inf); at 0 the likeliest token is taken.
+        """
 
 
 def transformers_sampler(
@@ -22,8 +40,16 @@ def transformers_sampler(
 ) -> Sampler:
     """Return a sampler over a loaded model."""
 
-    def sample(prompts: Sequence[NDArray[np.int64]], keys: Sequence[str], max_new_tokens: int) -> list[Response]:
-        settings = GenerationSettings(max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
+    def sample(
+        prompts: Sequence[NDArray[np.int64]], keys: Sequence[str], max_new_tokens: int, temperature: float = 1.0
+    ) -> list[Response]:
+        settings = GenerationSettings(
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            seed=seed,
+            temperature=temperature or 1.0,
+            greedy=temperature == 0,
+        )
         return generate(model, prompts, keys, end_ids=end_ids, pad_id=pad_id, settings=settings)
 
     return sample
@@ -32,7 +58,7 @@ def transformers_sampler(
 def vllm_sampler(folder: Path, *, end_ids: Sequence[int], seed: int) -> Sampler:
     """Return a sampler over vLLM's offline engine, which batches by itself.
 
-    Same distribution as `transformers_sampler` (temperature 1, nothing cut off), other numbers: vLLM draws from a seed
+    Same distribution as `transformers_sampler` (nothing cut off), other numbers: vLLM draws from a seed
     of its own for each request.
 
     Args:
@@ -52,10 +78,12 @@ def vllm_sampler(folder: Path, *, end_ids: Sequence[int], seed: int) -> Sampler:
     # The model's own generation defaults would bend the distribution that log-probs speak of.
     engine = LLM(model=str(folder), dtype="auto", generation_config="vllm", seed=derive(seed, "vllm") % 2**31)
 
-    def sample(prompts: Sequence[NDArray[np.int64]], keys: Sequence[str], max_new_tokens: int) -> list[Response]:
+    def sample(
+        prompts: Sequence[NDArray[np.int64]], keys: Sequence[str], max_new_tokens: int, temperature: float = 1.0
+    ) -> list[Response]:
         params = [
             SamplingParams(
-                temperature=1.0,
+                temperature=temperature,
                 top_p=1.0,
                 top_k=0,
                 max_tokens=max_new_tokens,

@@ -182,10 +182,19 @@ class Answerer:
         return StageSpec(stage, _VERSION, own, made_from, {**float32_here(), "batch_size": settings.batch_size})
 
 
-def sampled(answerer: Answerer, examples: Sequence[Example], origin: str, say: Say) -> list[list[Candidate]]:
+def sampled(
+    answerer: Answerer, examples: Sequence[Example], origin: str, say: Say, *, temperature: float = 1.0
+) -> list[list[Candidate]]:
     """Return a model's answers to each prompt, sampling those that are nowhere committed.
 
     Answer k to a prompt comes from the stream of (seed, prompt, k), so more samples leave the others as they are.
+
+    Args:
+        answerer: the model and its settings.
+        examples: the prompts.
+        origin: where the answers come from, as `Candidate` has it.
+        say: called with a line of progress.
+        temperature: of the sampling, [0, inf).
     """
     settings, prompts = answerer.settings, answerer.prompts(examples)
     found: list[list[Candidate]] = [[] for _ in examples]
@@ -193,11 +202,12 @@ def sampled(answerer: Answerer, examples: Sequence[Example], origin: str, say: S
     for chunk in _chunks(len(prompts), settings.batch_size):
         asked = [prompts[i] for i in chunk]
         for k in range(settings.samples):
-            params = {"sample": k, "max_new_tokens": settings.max_new_tokens}
+            params: dict[str, Any] = {"sample": k, "max_new_tokens": settings.max_new_tokens}
+            params |= {} if temperature == 1 else {"temperature": temperature}
             spec = answerer.spec("sampled", asked, params, {})
             if store().find(spec) is None:
                 keys = [f"{prompt.tobytes().hex()}/{k}" for prompt in asked]
-                drawn = answerer.sampler(asked, keys, settings.max_new_tokens)
+                drawn = answerer.sampler(asked, keys, settings.max_new_tokens, temperature)
                 _commit(spec, [_record(response) for response in drawn])
             for i, record in zip(chunk, _records(store().get(spec)), strict=True):
                 response = _response(record)

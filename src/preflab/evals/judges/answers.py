@@ -21,7 +21,7 @@ class Item:
         id: name of the item, the same in every file of answers.
         turns: the user's turns, at least one.
         category: kind of task, such as MT-Bench's `math`.
-        references: good answers for the judge to compare with, one per turn, or none.
+        references: good answers for the judge to compare with, one per turn, or none; one that is not known is empty.
     """
 
     id: str
@@ -95,7 +95,7 @@ def read_questions(path: Path, references: Path | None = None) -> dict[str, Item
         if "question_id" not in row:
             raise DataError(f"{place}: a question needs question_id and turns; got {', '.join(map(str, row))}.")
         id_, turns = str(row["question_id"]), _texts(row.get("turns"), "turns", place)
-        own = _texts(row["reference"], "reference", place) if row.get("reference") and references is None else ()
+        own = _references(row, place) if references is None else ()
         items[id_] = Item(id_, turns, str(row.get("category") or ""), given.get(id_, own))
     return items
 
@@ -133,11 +133,12 @@ def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _item(row: Mapping[str, Any], place: str) -> Item:
     turns = _texts(row.get("prompt"), "prompt", place)
-    references = _texts(row["reference"], "reference", place) if row.get("reference") else ()
-    id_ = row.get("id")
-    return Item(
-        content_id(list(turns))[:16] if id_ is None else str(id_), turns, str(row.get("category") or ""), references
-    )
+    id_ = content_id(list(turns))[:16] if row.get("id") is None else str(row["id"])
+    return Item(id_, turns, str(row.get("category") or ""), _references(row, place))
+
+
+def _references(row: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    return _texts(row["reference"], "reference", place, may_be_empty=True) if row.get("reference") else ()
 
 
 def _texts(value: Any, name: str, place: str, *, may_be_empty: bool = False) -> tuple[str, ...]:

@@ -17,6 +17,11 @@ from preflab.evals.judges.verdicts import Failure, Verdict, failure_of, last_lin
 
 WITH_REFERENCE: Final = ("math", "reasoning", "coding")
 """Categories whose answers are judged beside a reference answer."""
+_TEMPERATURES: Final = {
+    "writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1,
+    "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
+}  # fmt: skip
+_ELSE = 0.7
 _MAX_TOKENS = 2048
 _CRITERIA = (
     "Weigh whether it does what was asked, whether it is right, whether it goes as deep as the question deserves, and "
@@ -25,17 +30,23 @@ _CRITERIA = (
 _GRADE = "[1-9](?:\\.\\d+)?|10(?:\\.0+)?"
 
 
+def answer_temperature(category: str) -> float:
+    """Return the temperature at which a model answers a question, as FastChat has it; 0.7 outside of its categories."""
+    return _TEMPERATURES.get(category, _ELSE)
+
+
 def needs_reference(item: Item) -> bool:
     """Return whether an item should be judged beside a reference answer and has none."""
-    return item.category in WITH_REFERENCE and not item.references
+    return item.category in WITH_REFERENCE and not any(item.references)
 
 
 def _reference(item: Item, turn: int, code: str) -> list[str]:
-    if item.category not in WITH_REFERENCE or not item.references:
+    # Some questions have a reference for their first turn only.
+    shown = [(k, text) for k, text in enumerate(item.references[: turn + 1], start=1) if text]
+    if item.category not in WITH_REFERENCE or not shown:
         return []
-    shown = item.references[: turn + 1]
     head = "A reference answer, which you may trust. Find the mistakes of what you assess by comparing with it:"
-    return [head, *(blocks.block(f"reference{k + 1}", text, code) for k, text in enumerate(shown))]
+    return [head, *(blocks.block(f"reference{k}", text, code) for k, text in shown)]
 
 
 def _single(item: Item, turn: int, answers: Sequence[str]) -> ChatRequest:
