@@ -7,6 +7,7 @@ Every case has a generator of its own, seeded by its words, so a case does not d
 
 import argparse
 import math
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.coverage_cases import REGIMES, Case, cases, seeds_and_items
-from benchmarks.coverage_words import CLOSING, OPENING, WORDS
 from preflab.stats.comparisons import paired_comparison, sign_flip_p
 from preflab.stats.proportions import mcnemar_p
 
+TEMPLATE = Path(__file__).with_name("coverage_page.md")
 N_TESTS = 4000
 LOW = 0.93
 """Coverage that is called a failure where it lies below this by more than twice its Monte Carlo error."""
@@ -101,15 +102,10 @@ def _paired(rng: np.random.Generator, *, n: int, sd: float) -> float:
 
 
 def page(measured: Iterable[Measured], alarms: Iterable[tuple[str, str, float]]) -> str:
-    """Return the page in Markdown."""
-    parts = [OPENING]
-    for name, group in groupby(measured, key=lambda each: each.case.interval):
-        rows = list(group)
-        failing = sum(each.fails for each in rows)
-        count = f"{failing} of {len(rows)} cases fail." if failing else f"No case of {len(rows)} fails."
-        parts += [f"## `{name}`\n\n{WORDS[name]} {count}\n", _table(rows)]
-    parts += [CLOSING, _alarm_table(alarms)]
-    return "\n".join(parts)
+    """Return the page in Markdown: the words of `coverage_page.md` with tables in their places."""
+    words = TEMPLATE.read_text()
+    tables = {name: _table(list(rows)) for name, rows in groupby(measured, key=lambda each: each.case.interval)}
+    return re.sub("<<(.+)>>", lambda place: (tables | {"tests": _alarm_table(alarms)})[place[1]], words)
 
 
 def _table(rows: list[Measured]) -> str:
@@ -122,7 +118,7 @@ def _table(rows: list[Measured]) -> str:
         lines.append(
             f"| {each.case.world} | {mark}{each.coverage:.1%}{mark} | {each.error:.1%} | {each.half_width:.3g} |{last}"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _alarm_table(alarms: Iterable[tuple[str, str, float]]) -> str:
@@ -130,7 +126,7 @@ def _alarm_table(alarms: Iterable[tuple[str, str, float]]) -> str:
     for name, world, share in alarms:
         error = math.sqrt(share * (1 - share) / N_TESTS)
         lines.append(f"| `{name}` | {world} | {share:.1%} | {error:.1%} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def main() -> None:
