@@ -77,7 +77,7 @@ def _tests() -> Iterator[tuple[str, str, Callable[[np.random.Generator], float]]
         yield "sign_flip_p", f"{n} items, normal", partial(_sign_flip, n=n)
     for n in (1, 2, 3, 5):
         for name, sd in REGIMES:
-            yield "paired_comparison", f"{n} seed{'s' * (n > 1)} that {name}", partial(_paired, n=n, sd=sd)
+            yield "paired_comparison", f"seeds that {name}, {n} of each method", partial(_paired, n=n, sd=sd)
 
 
 def _mcnemar(rng: np.random.Generator, *, n: int, discordant: float) -> float:

@@ -1,1 +1,1 @@
-"""Intervals, paired tests, power, ranking and win rates over items and seeds; numpy and scipy only."""
+"""Intervals, paired tests, power, aggregates, ranking, win rates, battles and calibration; numpy and scipy only."""
