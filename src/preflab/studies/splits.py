@@ -86,7 +86,7 @@ def _read(config: StudyConfig, name: str, source: SourceConfig) -> Dataset:
         subset=source.subset,
         revision=source.revision,
         columns=data.columns if declared else None,
-        kind=data.kind if declared else None,
+        kind=data.kind if declared and (data.kind or name != "ood") else "prompts" if name == "ood" else None,
     )
 
 
