@@ -80,13 +80,16 @@ def make_splits(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, setting
 def _read(config: StudyConfig, name: str, source: SourceConfig) -> Dataset:
     data = config.data
     declared = name != "sft"  # `columns` and `kind` describe the preference data
+    kind = data.kind if declared else None
+    if name == "ood" and kind is None:
+        kind = "prompts"  # pairs as ever, but prompts alone will do: their answers are scored by a reward
     return read(
         source.path,
         split=source.split,
         subset=source.subset,
         revision=source.revision,
         columns=data.columns if declared else None,
-        kind=data.kind if declared and (data.kind or name != "ood") else "prompts" if name == "ood" else None,
+        kind=kind,
     )
 
 
