@@ -21,7 +21,8 @@ def cells(scores, *, method="dpo", seeds=2):
             value = None if diverged else (0.8 if score is None else score) + 0.02 * (seed - (seeds - 1) / 2)
             status = "diverged" if diverged else "done"
             rows.append({"cell": f"{method}{k}{seed}", "start": "base", "method": method, "size": 64,
-                         "setting": f"lr {k}", "seed": seed, "status": status, "validation": value, "selected": k == 0})  # fmt: skip
+                         "setting": f"lr {k}", "seed": seed,
+                         "status": status, "validation": value, "selected": k == 0})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -31,7 +31,8 @@ def grid_table(analysis: Analysis) -> Table | None:
         ])  # fmt: skip
     head = [
         ("Method and start point", ""), ("Settings", "that reached their end with every seed"), ("Best", ""),
-        ("Median", ""), ("Middle half", "of the settings"), ("Worst tenth", "at most"), ("Best over median", "what the search gave"),
+        ("Median", ""), ("Middle half", "of the settings"),
+        ("Worst tenth", "at most"), ("Best over median", "what the search gave"),
     ]  # fmt: skip
     caption = "Validation score over the settings of each method, means over seeds; as far as the grids are comparable."
     return Table(caption, head, rows) if rows else None
