@@ -82,10 +82,7 @@ class Scorer:
     @functools.cached_property
     def _folder(self) -> Path | None:
         """The folder of a reward model, or None for the name of a function."""
-        name = self.name
-        if name in REWARDS or ".py" in name or not ("/" in name or Path(name).expanduser().is_dir()):
-            return None
-        return resolve(name)
+        return resolve(self.name) if names_model(self.name) else None
 
     @functools.cached_property
     def _function(self) -> Reward:
@@ -97,6 +94,11 @@ class Scorer:
     def _model(self) -> Any:
         assert self._folder is not None
         return load_reward_model(self._folder, device=self.device, template=self.template)
+
+
+def names_model(name: str) -> bool:
+    """Return whether a reward's name is that of a model, a folder or a Hub id, and not of a function."""
+    return name not in REWARDS and ".py" not in name and ("/" in name or Path(name).expanduser().is_dir())
 
 
 def scorer_of(name: str | None, bench: Bench) -> Scorer | None:
