@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = App(name="judge", help="Judge answers with a language model, and check the judge.")
 app.command(answer)
+_FREELY = Spend()
 
 
 @Parameter(name="*")
@@ -45,7 +46,7 @@ def mt_bench(
     baseline: Path | None = None,
     questions: Path | None = None,
     references: Path | None = None,
-    spend: Spend = Spend(),
+    spend: Spend = _FREELY,
     out: Path = Path("runs/judge"),
     json_: Json = False,
 ) -> int:
@@ -83,7 +84,7 @@ def preference(
     *answers: Path,
     judge: Server,
     against: Against = Against(),
-    spend: Spend = Spend(),
+    spend: Spend = _FREELY,
     out: Path | None = None,
     json_: Json = False,
 ) -> int:
@@ -113,7 +114,7 @@ def five_way(
     *answers: Path,
     judge: Server,
     against: Against = Against(),
-    spend: Spend = Spend(),
+    spend: Spend = _FREELY,
     out: Path | None = None,
     json_: Json = False,
 ) -> int:
@@ -145,7 +146,7 @@ def agreement(
     protocol: Literal["preference", "mt-bench", "five-way"] = "preference",
     rows: int = 200,
     split: str = "train",
-    spend: Spend = Spend(),
+    spend: Spend = _FREELY,
     out: Path = Path("runs/judge"),
     json_: Json = False,
 ) -> int:
