@@ -148,14 +148,17 @@ def _print(document: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     graded = document["baseline"] is None
-    table = Table(box=None, pad_edge=False, caption="with 95 % intervals over items", caption_justify="left")
+    pooled, models = document.get("pooled", []), document["models"]
+    over = "items, of several seeds over items and seeds" if pooled else "items"
+    table = Table(box=None, pad_edge=False, caption=f"with 95 % intervals over {over}", caption_justify="left")
     names = (
         ("judged", "grade", "by turn") if graded else ("judged", "win rate", "length-adjusted", "first shown", "chars")
     )
     table.add_column("answers")
     for name in names:
         table.add_column(name, justify="right")
-    for each in [*document.get("pooled", []), *document["models"], *document["controls"]]:
+    # A method with one seed is its seed.
+    for each in [*pooled, *(models if len(models) > len(pooled) else []), *document["controls"]]:
         judged = f"{each['n_judged']}/{each['n']}"
         if graded:
             by_turn = ", ".join("–" if turn is None else f"{turn['estimate']:.2f}" for turn in each["turns"])

@@ -12,7 +12,7 @@ from preflab.stats.intervals import Interval
 _SPLITS = {"test": "test", "ood": "out-of-distribution"}
 _HEAD = [
     ("Method", "seeds together"),
-    ("Win rate", "95 % interval over prompts and seeds"),
+    ("Win rate", "95 % interval over prompts, and seeds where there are several"),
     ("By seed", "lowest to highest"),
     ("Length-adjusted", "the rate at equal lengths, 95 % over prompts"),
     ("First shown", "preference for what stands first; 50 % is no bias"),
