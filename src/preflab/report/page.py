@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, effect_tables, figures, rewards, sections
+from preflab.report import capabilities, effect_tables, figures, judged, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.grids import grid_table
@@ -34,7 +34,8 @@ _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"),
     ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
     ("rewards", "Rewards"),
-    ("benchmarks", "Benchmarks"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("benchmarks", "Benchmarks"), ("judged", "Judged"),
+    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
     ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
@@ -131,6 +132,7 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "behaviour": _behaviour(analysis, best_start),
         "rewards": rewards.context(analysis),
         "benchmarks": capabilities.tables(analysis, best_start),
+        "judged": judged.context(analysis),
         "effects": effect_tables.by_start(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
@@ -234,6 +236,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "properties": context["properties"],
         "rewards": context["rewards"],
         "benchmarks": context["benchmarks"],
+        "judged": context["judged"],
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],

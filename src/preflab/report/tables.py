@@ -4,7 +4,7 @@ Nothing here knows how a study stores its artefacts. Tables of a half-finished s
 `completed` fills them so that every later step can rely on names and types.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -81,6 +81,8 @@ class StudyTables:
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
         verdicts: its scores of the validation pairs at the end, one row per (cell, pair).
         benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
+        judged: results of judges as `preflab judge --study` writes them, each with `current`: whether the study still
+            has the answers that were judged.
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -97,6 +99,7 @@ class StudyTables:
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
     verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    judged: Sequence[Mapping[str, Any]] = ()
 
 
 class Group(NamedTuple):
