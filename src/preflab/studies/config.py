@@ -194,7 +194,8 @@ class EvaluateConfig(Section):
 
     reward: str | None = Field(
         None,
-        description="pocket, constraints, math, last-number, path/to/file.py:NAME, or a reward model: folder or Hub id",
+        description="pocket, constraints, math, last-number, sentiment, path/to/file.py:NAME, or a reward model: "
+        "folder or Hub id",
     )
     n_pairs: int | None = Field(None, ge=2, description="rows of each held-out split that are scored; default: all")
     n_prompts: int = Field(128, ge=2, description="prompts of each held-out split that get a response")
