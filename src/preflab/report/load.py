@@ -11,6 +11,8 @@ from preflab.evals.benchmarks.catalogue import benchmark
 from preflab.report.tables import StudyTables
 
 INDEX = "index.json"
+JUDGED = "judged"
+"""Folder of a study with what judges said of its answers, and with an index of its own."""
 
 
 def load_tables(study: Path) -> StudyTables:
@@ -44,8 +46,42 @@ def load_tables(study: Path) -> StudyTables:
         gradients=_gather(study, cells, "gradients", "gradients.parquet"),
         benchmarks=pd.concat([_benchmarks(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         alike=_gather(study, cells, "diagnose", "pairs.parquet"),
+        judged=_judged(study, cells),
         study=index["study"],
     )
+
+
+def load_judged_index(study: Path) -> dict[str, str]:
+    """Return what judges said of a study's answers: start point, split, protocol and judge to the file's place.
+
+    Raises:
+        StoreError: the index cannot be read.
+    """
+    path = study / JUDGED / INDEX
+    if not path.exists():
+        return {}
+    found: dict[str, str] = _document(path)
+    return found
+
+
+def _judged(study: Path, cells: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the judges' results, and of each whether the study still has the answers that were judged."""
+    answers = {cell["cell"]: cell.get("evaluate") for cell in cells}
+    documents = [_document(study / place) for _, place in sorted(load_judged_index(study).items())]
+    return tuple(
+        document
+        | {"current": all(answers.get(cell) == place for each in document["study"]["contenders"].values()
+                          for cell, place in each["answers"].items())}
+        for document in documents
+    )  # fmt: skip
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); judge the study again.") from error
 
 
 def _gather(study: Path, cells: list[dict[str, Any]], artefact: str, name: str) -> pd.DataFrame:

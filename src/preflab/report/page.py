@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, effect_tables, figures, rewards, sections
+from preflab.report import capabilities, effect_tables, figures, judged, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.grids import grid_table
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
 from preflab.report.ranking import POOLED
@@ -33,7 +34,8 @@ _SECTIONS = (
     ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"),
     ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
     ("rewards", "Rewards"),
-    ("benchmarks", "Benchmarks"), ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
+    ("benchmarks", "Benchmarks"), ("judged", "Judged"),
+    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
     ("stopped", "Stopped early"), ("trouble", "Diverged"),
     ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
 )  # fmt: skip
@@ -130,6 +132,7 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "behaviour": _behaviour(analysis, best_start),
         "rewards": rewards.context(analysis),
         "benchmarks": capabilities.tables(analysis, best_start),
+        "judged": judged.context(analysis),
         "effects": effect_tables.by_start(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
@@ -155,6 +158,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "winners": sections.winners(analysis),
         "rankings": _rankings(analysis),
+        "grids": grid_table(analysis),
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
         "properties": properties_tables(analysis),
@@ -232,6 +236,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "properties": context["properties"],
         "rewards": context["rewards"],
         "benchmarks": context["benchmarks"],
+        "judged": context["judged"],
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],

@@ -96,7 +96,9 @@ def gains_table(analysis: Analysis) -> Table | None:
                      Cell(f"{better} of {len(found)}")])  # fmt: skip
     head = [("Method and start point", ""), *((f"seed {seed}", "gain, 95 % over prompts") for seed in seeds),
             ("Beyond its interval", "runs")]  # fmt: skip
-    caption = f"Gold reward gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
+    caption = (
+        f"{analysis.metric.label} gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
+    )
     return Table(caption, head, rows) if rows else None
 
 

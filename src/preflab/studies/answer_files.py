@@ -104,7 +104,7 @@ def write_answers(model: str, asked: Sequence[Asked], out: Path, settings: Setti
     _check_room(answerer, asked)
     answers, cut = _converse(answerer, asked, say)
     rows = [
-        {**each.row, "response": texts if isinstance(each.row["prompt"], list) and len(each.turns) > 1 else texts[0],
+        {**each.row, "response": texts if len(texts) > 1 else texts[0],
          "temperature": each.temperature, "seed": settings.seed, "truncated": truncated}
         for each, texts, truncated in zip(asked, answers, cut, strict=True)
     ]  # fmt: skip
@@ -158,15 +158,18 @@ def _check_room(answerer: Answerer, asked: Sequence[Asked]) -> None:
         DataError: a prompt that the chat template refuses.
     """
     context, longest = answerer.limits.max_tokens, answerer.settings.max_new_tokens
+    fits = {}
     for number, each in enumerate(asked, start=1):
+        name = str(each.row.get("id", number))
         whole = tuple(m for turn in each.turns[:-1] for m in (*turn, Message("assistant", ""))) + each.turns[-1]
         try:
             (tokens,) = answerer.prompts([Example(number, whole, None, None)])
         except Refused as error:
-            raise DataError(f"prompt {number}: the chat template of {answerer.name} refuses it ({error}).") from error
-        if len(tokens) + longest * len(each.turns) > context:
-            fits = (context - len(tokens)) // len(each.turns)
-            raise ConfigError(
-                f"--max-new-tokens {longest}: conversation {each.row.get('id', number)} could outgrow the {context} "
-                f"positions of {answerer.name}; " + (f"at most {fits} fit." if fits > 0 else "no answer fits.")
-            )
+            raise DataError(f"prompt {name}: the chat template of {answerer.name} refuses it ({error}).") from error
+        fits[name] = (context - len(tokens)) // len(each.turns)
+    tightest = min(fits, key=lambda name: fits[name])
+    if longest > fits[tightest]:
+        raise ConfigError(
+            f"--max-new-tokens {longest}: prompt {tightest} with such answers could outgrow the {context} positions of "
+            f"{answerer.name}; " + (f"at most {fits[tightest]} fit." if fits[tightest] > 0 else "no answer fits.")
+        )

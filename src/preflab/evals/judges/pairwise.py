@@ -10,7 +10,7 @@ from preflab.evals.judges.cases import Case, PairProtocol
 from preflab.evals.judges.completions import Reply, Unanswered
 from preflab.evals.judges.length_adjusted import LengthAdjusted, length_adjusted_rate
 from preflab.evals.judges.verdicts import Failure, Verdict
-from preflab.stats.intervals import Interval, mean_interval, wilson_interval
+from preflab.stats.intervals import Interval, crossed_interval, mean_interval, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,30 @@ def standing(contender: str, comparisons: Sequence[Comparison]) -> Standing:
         mean_length=float(lengths[:, 0].mean()),
         baseline_length=float(lengths[:, 1].mean()),
     )
+
+
+def pooled(contender: str, comparisons: Sequence[Sequence[Comparison]]) -> Standing:
+    """Summarise a method that was trained with several seeds, over the items whose comparison every seed has.
+
+    The interval of the win rate treats items and seeds as random (`crossed_interval`), the others items alone.
+
+    Args:
+        contender: the method.
+        comparisons: those of each seed, turns one by one.
+    """
+    scored = [{(c.case.item.id, c.case.turn): c for c in own if c.score is not None} for own in comparisons]
+    shared = [place for place in scored[0] if all(place in own for own in scored)]
+    everything = [each for own in comparisons for each in own]
+    found = standing(contender, [own[place] for own in scored for place in shared])
+    failures = Counter[str](kind for each in everything for kind in each.failures)
+    found = replace(found, n=len(everything), failures=failures)
+    if not shared or len(scored) == 1:
+        return found
+    scores = np.array([[own[place].score for place in shared] for own in scored], dtype=np.float64)
+    crossed = crossed_interval(scores, clusters=[item for item, _ in shared])
+    if crossed.n < 2 or np.ptp(scores) == 0:
+        return found
+    return replace(found, win_rate=replace(crossed, low=max(crossed.low, 0.0), high=min(crossed.high, 1.0)))
 
 
 def rate_interval(values: object, items: Sequence[str]) -> Interval:

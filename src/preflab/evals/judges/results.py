@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from preflab.evals.judges.cases import Case, PairProtocol, SingleProtocol
 from preflab.evals.judges.completions import ChatRequest, Reply, Unanswered
 from preflab.evals.judges.grading import Grade, Report, grade, report
 from preflab.evals.judges.judging import Judge
-from preflab.evals.judges.pairwise import Comparison, Standing, compare, standing
+from preflab.evals.judges.pairwise import Comparison, Standing, compare, pooled, standing
 from preflab.evals.judges.verdicts import Verdict
 from preflab.stats.bradley_terry import strengths
 from preflab.store.artefacts import committed_folder, write_json, write_manifest
@@ -44,6 +44,8 @@ class Plan:
         items: what was answered.
         cases: the judgements, models first.
         human: labels of people by item (1 the contender's answer is better, -1 the baseline's), where they are known.
+        pools: models that are one method with several seeds, by the name of the method; summarised together too.
+        study: where the answers of a study come from, for whoever reads the result.
     """
 
     protocol: SingleProtocol | PairProtocol
@@ -51,7 +53,9 @@ class Plan:
     baseline: str | None
     items: tuple[Item, ...]
     cases: tuple[Case, ...]
-    human: Mapping[str, int]
+    human: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def requests(self) -> list[ChatRequest]:
@@ -76,22 +80,35 @@ def plan(
     Raises:
         DataError: models of one name, or models that answered different items.
     """
-    everybody = [*models, *([baseline] if baseline else [])]
-    names = [*(each.name for each in everybody), controls.NULL, controls.INJECTION]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    return replace(matched_plan(protocol, [(model, baseline) for model in models]), human=human or {})
+
+
+def matched_plan(protocol: SingleProtocol | PairProtocol, matches: Sequence[tuple[Answers, Answers | None]]) -> Plan:
+    """Return the judgements of models, each against a baseline of its own, and of both controls against the first one.
+
+    Args:
+        protocol: how answers are judged.
+        matches: models and their baselines, which share one name; all answered the same items.
+
+    Raises:
+        DataError: models of one name, or models that answered different items.
+    """
+    baseline = matches[0][1]
+    names = [model.name for model, _ in matches] + ([baseline.name] if baseline else [])
+    if twice := next((name for name in names if [*names, controls.NULL, controls.INJECTION].count(name) > 1), None):
         raise DataError(f"two files of answers are both called {twice!r}; name them after their models.")
-    items = common_items(everybody)
+    items = common_items([each for match in matches for each in match if each is not None])
     asked = controls.control_items(items)
     gamers = controls.control_answers(asked, protocol.injection)
     cases: list[Case] = []
-    for each, on in [*((model, items) for model in models), *((gamer, asked) for gamer in gamers)]:
+    for model, against, on in [*((*match, items) for match in matches), *((each, baseline, asked) for each in gamers)]:
         if isinstance(protocol, SingleProtocol):
-            cases += protocol.cases(each, on)
+            cases += protocol.cases(model, on)
         else:
-            assert baseline is not None, "comparisons have a baseline"
-            cases += protocol.cases(each, baseline, on)
-    contenders = tuple(each.name for each in [*models, *gamers])
-    return Plan(protocol, contenders, baseline.name if baseline else None, tuple(items), tuple(cases), human or {})
+            assert against is not None, "comparisons have a baseline"
+            cases += protocol.cases(model, against, on)
+    contenders = (*(model.name for model, _ in matches), *(each.name for each in gamers))
+    return Plan(protocol, contenders, baseline.name if baseline else None, tuple(items), tuple(cases))
 
 
 def pairs_plan(protocol: PairProtocol, examples: Sequence[Example]) -> Plan:
@@ -154,6 +171,9 @@ def judge_plan(
         comparisons = [each for each in found if isinstance(each, Comparison)]
         if of.protocol.battles:
             document["strengths"] = _strengths(of, comparisons)
+        if of.study:
+            document["study"] = _plain(of.study)
+            document["pooled"] = [_plain(_pooled(name, names, comparisons)) for name, names in of.pools.items()]
         if of.human:
             document["agreement"] = _agreement(of, comparisons)
     return document, [_record(each, replies[2 * i : 2 * i + 2] if isinstance(each, Comparison) else replies[i : i + 1])
@@ -178,6 +198,10 @@ def write_result(out: Path, document: Mapping[str, Any], records: Sequence[Mappi
 def _summary(name: str, found: Sequence[Grade | Comparison]) -> Report | Standing:
     comparisons = [each for each in found if isinstance(each, Comparison)]
     return standing(name, comparisons) if comparisons else report(name, [e for e in found if isinstance(e, Grade)])
+
+
+def _pooled(name: str, contenders: Sequence[str], found: Sequence[Comparison]) -> Standing:
+    return pooled(name, [[each for each in found if each.case.contender == one] for one in contenders])
 
 
 def _warnings(of: Plan, models: Sequence[Report | Standing]) -> list[str]:
