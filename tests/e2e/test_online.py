@@ -2,10 +2,15 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.e2e.test_study import preflab
 from tests.tiny import write_tiny_world
+
+from preflab.evals.reward_models import load_reward_model
+from preflab.store.artefacts import read_artefact
+from preflab.studies.prepare import read_split
 
 STUDY = """
 study: tiny
@@ -35,6 +40,11 @@ def world(tmp_path_factory):
     return study
 
 
+def right_order(last):
+    """Share of the pairs of a monitor that are in the right order."""
+    return (last["chosen_score"] > last["rejected_score"]).mean()
+
+
 def test_a_reward_model_judges_what_four_methods_learn_from(world, tmp_path):
     planned = preflab("plan", world, "--out", tmp_path / "study", "--json", cache=tmp_path)
     kinds = [stage["kind"] for stage in json.loads(planned.stdout)["stages"]]
@@ -60,6 +70,22 @@ def test_a_reward_model_judges_what_four_methods_learn_from(world, tmp_path):
     page = (study / "report.html").read_text()
     assert "Learning from rewards" in page and "a reward model trained on the same pairs" in page
     assert "Own answers" in page and "reward models" in page
+    assert "Reward models on validation pairs" in page and "from base, seed 0" in page
+
+    # The reward model that left the study says the same of the texts of the validation pairs.
+    exported = preflab("export-reward", study, tmp_path / "judge", "--json", cache=tmp_path)
+    judge = load_reward_model(tmp_path / "judge", device="cpu")
+    (data,) = study.glob("artefacts/data/*")
+    pairs = read_split(read_artefact(data), "validation").examples
+    last = pd.read_parquet(study / cells["ppo"]["judge"] / "monitor.parquet").query("step == step.max()")
+    for role in ("chosen", "rejected"):
+        scores = judge.scores([(pair.prompt, getattr(pair, role)) for pair in pairs], batch_size=4)
+        assert scores == pytest.approx(last[f"{role}_score"].tolist(), abs=1e-4) and np.std(scores) > 0.01
+    assert json.loads(exported.stdout)["accuracy"] == right_order(last)
+    again = preflab("export-reward", study, tmp_path / "judge", cache=tmp_path, check=2)
+    assert "is there already; name a new folder" in again.stderr
+    other = preflab("export-reward", study, tmp_path / "other", "--seed", "7", cache=tmp_path, check=2)
+    assert "no reward model fits; there are: --start base --seed 0 --size 12" in other.stderr
 
     before = {path: path.stat().st_mtime_ns for path in study.glob("artefacts/*/*/manifest.json")}
     preflab("run", world, "--out", study, "--set", "methods.rloo.beta=[0.05,0.2]", cache=tmp_path)

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 from tests.tiny import write_tiny_world
@@ -6,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from preflab.core.errors import ConfigError
 from preflab.data.examples import Message
 from preflab.evals.reward_models import check_reward_model, load_reward_model
+from preflab.studies.scorers import Scorer
 
 
 def save_reward_model(model, folder, *, outputs=1):
@@ -58,3 +62,16 @@ def test_a_language_model_or_another_classifier_is_refused(folder, tmp_path):
     with pytest.raises(ConfigError, match="this classifier has 2"):
         check_reward_model(save_reward_model(model, tmp_path / "two", outputs=2))
     assert len(check_reward_model(folder)) == 64
+
+
+def test_pickles_and_code_of_its_own_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "code")
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "code" / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "theirs.Model"}}))
+    with pytest.raises(ConfigError, match=r"evaluate\.reward: .*runs Python code of its own; if you trust it"):
+        Scorer(str(tmp_path / "code"), "evaluate.reward", "cpu")
+    assert Scorer(str(tmp_path / "code"), "evaluate.reward", "cpu", allow_remote_code=True).is_model
+    shutil.copytree(folder, tmp_path / "pickled", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match="Pickled weights are not loaded"):
+        Scorer(str(tmp_path / "pickled"), "evaluate.reward", "cpu")

@@ -1,5 +1,6 @@
 import math
 
+import evalica
 import numpy as np
 import pytest
 from scipy import optimize
@@ -34,6 +35,22 @@ def test_estimates_maximise_the_penalised_likelihood():
     best = optimize.minimize(loss, np.zeros(5), method="BFGS").x
     assert [each.estimate for each in found] == pytest.approx(best - best[2], abs=1e-4)
     assert found[2].estimate == found[2].low == found[2].high == 0.0
+
+
+def test_strengths_with_ties_equal_evalica():
+    rng = np.random.default_rng(1)
+    pairs = np.array([rng.permutation(4)[:2] for _ in range(400)])
+    outcomes = rng.choice(3, size=400, p=[0.5, 0.3, 0.2])
+    names = {0: evalica.Winner.X, 1: evalica.Winner.Y, 2: evalica.Winner.Draw}
+    theirs = evalica.bradley_terry(*pairs.T, [names[each] for each in outcomes], tolerance=1e-12, limit=10_000).scores
+    won, lost, weights = [], [], []
+    for (x, y), outcome in zip(pairs, outcomes, strict=True):
+        for winner, loser, weight in (((x, y, 1.0),), ((y, x, 1.0),), ((x, y, 0.5), (y, x, 0.5)))[outcome]:
+            won.append(winner), lost.append(loser), weights.append(weight)
+    ours = strengths(won, lost, weights, n_players=4)
+    # The prior, N(0, 10^2), is the difference.
+    expected = [math.log(theirs[k] / theirs[0]) for k in range(4)]
+    assert [each.estimate for each in ours] == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_player_who_won_everything_stays_finite():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats import multitest, power
 
 from preflab.stats import comparisons as cmp
 
@@ -79,9 +80,32 @@ def test_sign_flip_flips_clusters_together():
     assert cmp.sign_flip_p([1.0, 1.0, 1.0, 1.0])[0] == pytest.approx(2 / 16)
 
 
+def test_signs_drawn_in_blocks_are_those_drawn_at_once(monkeypatch):
+    x = np.random.default_rng(9).normal(0.3, 1.0, size=(2, 40))
+    at_once = cmp.sign_flip_p(x)
+    monkeypatch.setattr(cmp, "_BLOCK", 40 * 70)
+    assert (cmp.sign_flip_p(x) == at_once).all()
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 13, 50])
+def test_sign_flip_of_no_difference_at_all_is_one(n):
+    assert cmp.sign_flip_p(np.zeros(n))[0] == 1.0
+
+
+@pytest.mark.parametrize("bad", [[], [1.0, math.nan], np.zeros((2, 2, 2))])
+def test_sign_flip_refuses_what_are_no_differences(bad):
+    with pytest.raises(ValueError, match="finite numbers"):
+        cmp.sign_flip_p(bad)
+
+
 def test_holm_follows_the_published_example():
     # Holm 1979 by hand: 0.01*4, 0.02*3, max(0.06, 0.03*2), 0.04*1 raised to 0.06.
     assert cmp.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+def test_holm_equals_statsmodels():
+    p = np.random.default_rng(8).random(20) ** 3
+    assert cmp.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
 
 
 def test_holm_leaves_missing_tests_out_of_the_count():
@@ -107,6 +131,13 @@ def test_minimum_detectable_difference_is_found_with_eighty_percent_power(df):
         assert mdd == pytest.approx(0.5 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
     else:
         assert stats.nct.sf(stats.t.ppf(0.975, df), df, mdd / 0.5) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_minimum_detectable_difference_equals_statsmodels():
+    ours = cmp.minimum_detectable_difference(1 / math.sqrt(30), 29)
+    theirs = power.TTestPower().solve_power(nobs=30, alpha=0.05, power=0.8, alternative="two-sided")
+    # statsmodels also counts significant results of the wrong sign.
+    assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 def test_minimum_detectable_difference_is_found_four_times_in_five_in_simulation():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from preflab.stats import intervals as iv
 
@@ -27,6 +28,17 @@ def test_duplicated_items_in_clusters_change_nothing_but_unclustered_shrink():
     assert honest.se == pytest.approx(iv.mean_interval(x).se, rel=1e-12)
     assert (honest.n, honest.df, honest.kind) == (25, 24, "clusters")
     assert iv.mean_interval(repeated).se == pytest.approx(honest.se / 2, rel=0.02)
+
+
+def test_clustered_interval_equals_statsmodels():
+    rng = np.random.default_rng(10)
+    labels = rng.integers(12, size=70)
+    x = rng.normal(size=12)[labels] + rng.normal(size=70)
+    groups = {"groups": labels, "df_correction": True}
+    theirs = OLS(x, np.ones(70)).fit(cov_type="cluster", cov_kwds=groups, use_t=True)
+    ours = iv.mean_interval(x, clusters=labels)
+    # Their correction is G/(G-1) (n-1)/(n-k), with one coefficient k.
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.conf_int()[0]))
 
 
 def test_cluster_labels_may_be_texts_of_unequal_counts():
@@ -110,26 +122,17 @@ def test_clustered_interval_covers_where_the_naive_one_does_not():
     assert hits["naive"] / 500 < 0.75
 
 
-def test_bootstrap_interval_agrees_with_scipy_bca():
-    x = np.random.default_rng(8).exponential(size=60)
-    ours = iv.bootstrap_interval(x, n_resamples=6000)
-    theirs = stats.bootstrap((x,), np.mean, n_resamples=6000, method="BCa", rng=np.random.default_rng(0))
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.02)
-    assert ours.se == pytest.approx(theirs.standard_error, rel=0.05)
-
-
-def test_bootstrap_interval_is_repeatable_and_respects_clusters():
-    x, labels = np.repeat(np.random.default_rng(9).normal(size=20), 5), np.repeat(np.arange(20), 5)
-    first = iv.bootstrap_interval(x, clusters=labels, seed=3)
-    assert first == iv.bootstrap_interval(x, clusters=labels, seed=3)
-    assert first.se > 1.8 * iv.bootstrap_interval(x, seed=3).se
-
-
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (10, 10), (57, 100)])
 def test_wilson_interval_equals_scipy(successes, n):
     theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
     ours = iv.wilson_interval(successes, n)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_a_level_in_percent_is_refused():
+    for interval in (lambda: iv.wilson_interval(3, 10, level=95), lambda: iv.mean_interval([1.0, 2.0], level=95)):
+        with pytest.raises(ValueError, match="level must be in"):
+            interval()
 
 
 def test_wilson_interval_refuses_more_successes_than_trials():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from preflab.cli.accuracy import accuracy
 from preflab.cli.benchmarks import benchmarks
 from preflab.cli.pairs import constraints, pairs
 
@@ -18,6 +19,7 @@ app = App(name="data", help="Check preference data, make them, and get benchmark
 app.command(pairs)
 app.command(constraints)
 app.command(benchmarks)
+app.command(accuracy)
 
 
 @app.command

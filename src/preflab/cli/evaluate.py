@@ -116,7 +116,7 @@ def _run(models: tuple[str, ...], options: Options, *, least: int) -> int:
         return 0
     _print(results, differences)
     for name, found in differences.items():
-        print(headline(name, found))
+        print(headline(name, results.models[0].name, found))
     print(path)
     return 0
 

@@ -43,6 +43,9 @@ COMMANDS = (
     Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),
     Command("compare", "preflab.cli.evaluate:compare", "Compare models item by item on benchmarks.", _TOOLS),
     Command("judge", "preflab.cli.judge:app", "Judge answers with a language model, and check the judge.", _TOOLS),
+    Command(
+        "export-reward", "preflab.cli.export:export_reward", "Save a study's reward model as a plain folder.", _TOOLS
+    ),
     Command("diagnose", "preflab.cli.diagnose:diagnose", "Say what training did to a model.", _TOOLS),
     Command("data", "preflab.cli.data:app", "Check preference data, make them, and get benchmarks.", _TOOLS),
     Command("methods", "preflab.cli.methods:app", "List, explain and cite the methods.", _TOOLS),

@@ -157,7 +157,8 @@ def pairs(
         model: the model that pairs are made for: folder, adapter, Hub id or pocket:base.
         prompts: rows in any format that preflab reads, or nothing but prompts.
         out: the JSONL file to write.
-        reward: pocket, constraints, math, last-number, path/to/file.py:NAME, or folder or Hub id of a reward model.
+        reward: pocket, constraints, math, last-number, sentiment, path/to/file.py:NAME, or folder or Hub id of a reward
+            model.
         sides: where answers come from.
         factors: how pairs are made.
         sampling: how answers are sampled.

@@ -14,8 +14,9 @@ from preflab.core.errors import ConfigError, DataError
 from preflab.data.examples import Example, Prompt
 from preflab.data.render import Template
 from preflab.data.tokens import TokenSettings, tokenize
-from preflab.models.load import context_length, load_tokenizer, weights_digest
+from preflab.models.load import check_own_code, context_length, load_tokenizer, resolve, weights_digest
 
+_CLASSIFIER = "ForSequenceClassification"
 _LONGEST = 1 << 20
 """Tokens of a row where a model sets no limit."""
 
@@ -75,29 +76,48 @@ class RewardModel:
         return out.logits[:, 0].float().cpu().numpy()
 
 
-def load_reward_model(folder: Path, *, device: str, template: Template = "auto") -> RewardModel:
-    """Load a reward model in float32: safetensors only, no code of its own.
+def load_reward_model(
+    folder: Path, *, device: str, template: Template = "auto", allow_remote_code: bool = False
+) -> RewardModel:
+    """Load a reward model in float32: safetensors only, and no code of its own unless that was allowed.
 
     Raises:
         ConfigError: not a sequence classifier with one output, or without safetensors weights.
     """
-    check_reward_model(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    check_reward_model(folder, allow_remote_code=allow_remote_code)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=allow_remote_code
+    )
     model.config.use_cache = False
     model.to(torch.device(device))
-    tokenizer = load_tokenizer(folder)
-    return RewardModel(model.eval(), tokenizer, int(min(context_length(folder), _LONGEST)), template)
+    tokenizer = load_tokenizer(folder, allow_remote_code=allow_remote_code)
+    context = context_length(folder, allow_remote_code=allow_remote_code)
+    return RewardModel(model.eval(), tokenizer, int(min(context, _LONGEST)), template)
 
 
-def check_reward_model(folder: Path) -> str:
+def is_reward_model(name: str) -> bool:
+    """Return whether a folder, or a Hub id, holds a sequence classifier."""
+    if "/" not in name and not Path(name).expanduser().is_dir():
+        return False
+    path = resolve(name) / "config.json" if not (Path(name).expanduser() / "adapter_config.json").exists() else None
+    return path is not None and any(kind.endswith(_CLASSIFIER) for kind in _architectures(path))
+
+
+def _architectures(config: Path) -> list[str]:
+    found = json.loads(config.read_text(encoding="utf-8")).get("architectures")
+    return [str(name) for name in found or ["unknown"]]
+
+
+def check_reward_model(folder: Path, *, allow_remote_code: bool = False) -> str:
     """Return the digest of a reward model's weights.
 
     Raises:
         ConfigError: as `load_reward_model`; a language model's folder would get a head of random numbers.
     """
+    check_own_code(folder, allowed=allow_remote_code)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kinds = [str(name) for name in config.get("architectures") or ["unknown"]]
-    if not any(name.endswith("ForSequenceClassification") for name in kinds):
+    kinds = _architectures(folder / "config.json")
+    if not any(name.endswith(_CLASSIFIER) for name in kinds):
         raise ConfigError(f"{folder}: a reward model is a sequence classifier with one output; this is {kinds[0]}.")
     labels = config.get("num_labels", len(config.get("id2label") or {}) or 2)
     if labels != 1:

@@ -1,5 +1,6 @@
 """A reward model: weights with a value head, which says at the end of a response how good it is."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from preflab.core.errors import ConfigError
 from preflab.data.examples import TokenRow
-from preflab.models.policies import VALUE_HEAD, head_values
+from preflab.models.policies import VALUE_HEAD, head_values, make_readable
 from preflab.scoring.flat import fill, flatten
 from preflab.scoring.logps import hidden_states
 
@@ -23,7 +25,7 @@ class RewardModel:
 
     Args:
         model: the weights, frozen.
-        head: weights and bias of the value head, `[hidden + 1]`.
+        head: weights of the value head, `[hidden]`.
         end_id: the token behind a response at which it is read.
         mean: mean score of validation responses.
         std: their deviation.
@@ -60,5 +62,44 @@ def read_at_end(row: TokenRow, end_id: int) -> TokenRow:
 
 
 def load_head(folder: Path, device: str | torch.device) -> Tensor:
-    """Return the value head of a model folder, `[hidden + 1]`."""
+    """Return the value head of a model folder: its weights, and its bias where it has one."""
     return load_file(folder / VALUE_HEAD, device=str(device))["value_head"]
+
+
+def save_classifier(model: PreTrainedModel, head: Tensor, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a reward model as a sequence classifier with one output, which plain transformers loads.
+
+    Its score of prompt and response, read at the response's last token, is the head's own before standardisation.
+
+    Args:
+        model: the weights, an adapter folded in; the classifier takes its layers.
+        head: weights of the value head, `[hidden]`.
+        tokenizer: goes beside it.
+        folder: where; files of the same names are replaced.
+
+    Raises:
+        ConfigError: transformers has no such classifier for this architecture, or the head has a bias.
+    """
+    config = copy.deepcopy(model.config)
+    # Classifiers read the last token that is not padding. With the end token as padding that would be one too early,
+    # so then there is none: transformers refuses batches instead of misreading them.
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
+    config.update({"num_labels": 1, "pad_token_id": pad})
+    try:
+        with torch.device("meta"):  # its own layers are thrown away
+            classifier = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.model_type}: transformers has no sequence classifier of this architecture, so its reward model "
+            "cannot leave the study."
+        ) from error
+    score = getattr(classifier, "score", None)
+    if not isinstance(score, torch.nn.Linear) or score.weight.shape != (1, len(head)) or score.bias is not None:
+        raise ConfigError(
+            f"{config.model_type}: its sequence classifier has no place for a head of {len(head)} weights."
+        )
+    score.weight = torch.nn.Parameter(head[None].to(model.dtype), requires_grad=False)
+    setattr(classifier, classifier.base_model_prefix, model.base_model)
+    classifier.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    make_readable(folder)

@@ -26,7 +26,7 @@ _PREFIX = "base_model.model."
 """PEFT's name of an adapter's weights, and what it puts before the name of a layer."""
 
 VALUE_HEAD = "value_head.safetensors"
-"""Where the weights and the bias of a value head lie in a model folder, one tensor `[hidden + 1]`."""
+"""Where a value head lies in a model folder: one tensor, its weights and, where it has one, its bias behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class WholeModel:
     def save(self, cell: int, folder: Path) -> None:
         """Save the weights."""
         self.model.save_pretrained(str(folder))
-        _readable(folder)
+        make_readable(folder)
 
     @torch.no_grad()
     def mix_into(self, target: PreTrainedModel, cell: int, share: float) -> None:
@@ -220,7 +220,7 @@ class LoraStack:
             for part, stack in (("lora_A", layer.a), ("lora_B", layer.b)):
                 tensors[f"{_PREFIX}{name}.{part}.weight"] = stack[cell].detach().contiguous()
         save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
-        _readable(folder)
+        make_readable(folder)
 
     @torch.no_grad()
     def mix_into(self, target: PreTrainedModel, cell: int, share: float) -> None:
@@ -240,17 +240,18 @@ class WithValues:
     Args:
         policy: the weights below.
         cells: which cells have one.
+        bias: whether heads have a bias. The order of responses does not depend on it, and classifiers have none.
     """
 
-    def __init__(self, policy: Policy, cells: Iterable[int]) -> None:
+    def __init__(self, policy: Policy, cells: Iterable[int], *, bias: bool = True) -> None:
         self.model, self._policy = policy.model, policy
         size, device = policy.model.get_output_embeddings().weight.shape[1], next(policy.model.parameters()).device
-        self._heads = {cell: nn.Parameter(torch.zeros(size + 1, device=device)) for cell in cells}
+        self._heads = {cell: nn.Parameter(torch.zeros(size + bias, device=device)) for cell in cells}
         self.rows, self.alone, self.close = policy.rows, policy.alone, policy.close
         self.mix_into = policy.mix_into
 
     def parameters(self, cell: int) -> dict[str, nn.Parameter]:
-        """Return what the policy has, and the head: its weights, then its bias."""
+        """Return what the policy has, and the head: its weights, then its bias if it has one."""
         head = {"value_head": self._heads[cell]} if cell in self._heads else {}
         return {**self._policy.parameters(cell), **head}
 
@@ -263,12 +264,13 @@ class WithValues:
         self._policy.save(cell, folder)
         if cell in self._heads:
             save_file({"value_head": self._heads[cell].detach().contiguous()}, folder / VALUE_HEAD)
-            _readable(folder)
+            make_readable(folder)
 
 
 def head_values(head: Tensor, hidden_CH: Tensor) -> Tensor:
-    """Return what a value head, `[hidden + 1]`, says of hidden states, `[C]`."""
-    return hidden_CH.to(head.dtype) @ head[:-1] + head[-1]
+    """Return what a value head, `[hidden]` or with a bias `[hidden + 1]`, says of hidden states, `[C]`."""
+    size = hidden_CH.shape[1]
+    return hidden_CH.to(head.dtype) @ head[:size] + head[size:].sum()
 
 
 def _targets(model: PreTrainedModel, settings: LoraSettings) -> tuple[LoraConfig, dict[str, Any]]:
@@ -311,6 +313,7 @@ def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, layer)
 
 
-def _readable(folder: Path) -> None:
+def make_readable(folder: Path) -> None:
+    """Let others read the files of a model folder."""
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors opens its files for their owner alone

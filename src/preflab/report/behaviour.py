@@ -13,7 +13,7 @@ from preflab.stats.win_rates import WinRate, win_rates
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PAIR_MEASURES = ("accuracy", "accuracy_per_token", "chosen_change", "rejected_change", "margin")
-_TEXT_COLUMNS = ("kl_k3", "n_tokens", "truncated", "reward", "chosen_reward")
+_TEXT_COLUMNS = ("reward", "kl_k3", "kl_token", "n_tokens", "truncated", "chosen_reward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Behaviour:
     Args:
         group: start point, method, size.
         seeds: seeds behind the numbers.
+        reward: of the responses.
         accuracy: share of pairs whose implicit reward against the start point prefers the chosen response.
         accuracy_per_token: share of pairs whose chosen response has the higher log-prob per token, no reference.
         chosen_change: log-prob of the pairs' chosen responses against the start point, nats per response.
         rejected_change: the same of the rejected ones.
         margin: log-ratio margin of the pairs against the start point, nats: the difference of these two.
         kl: KL to the start point, estimated on the group's own responses, nats per response.
+        kl_token: the same divided by the length of each response, nats per token.
         length: tokens per response.
         length_quantiles: at `QUANTILES`, tokens; empty when not measured.
         truncated: share of responses cut at the limit.
@@ -39,12 +41,14 @@ class Behaviour:
 
     group: Group
     seeds: tuple[int, ...]
+    reward: Interval | None
     accuracy: Interval | None
     accuracy_per_token: Interval | None
     chosen_change: Interval | None
     rejected_change: Interval | None
     margin: Interval | None
     kl: Interval | None
+    kl_token: Interval | None
     length: Interval | None
     length_quantiles: tuple[float, ...]
     truncated: Interval | None
@@ -68,12 +72,14 @@ def behaviours(tables: StudyTables, split: str) -> dict[Group, Behaviour]:
         group: Behaviour(
             group=group,
             seeds=next(m.seeds[group] for m in (*texts.values(), *pairs.values()) if group in m.seeds),
+            reward=found["reward"].get(group),
             accuracy=found["accuracy"].get(group) if group.method else None,
             accuracy_per_token=found["accuracy_per_token"].get(group),
             chosen_change=found["chosen_change"].get(group) if group.method else None,
             rejected_change=found["rejected_change"].get(group) if group.method else None,
             margin=found["margin"].get(group) if group.method else None,
             kl=found["kl_k3"].get(group) if group.method else None,
+            kl_token=found["kl_token"].get(group) if group.method else None,
             length=found["n_tokens"].get(group),
             length_quantiles=quantiles.get(group, ()),
             truncated=found["truncated"].get(group),

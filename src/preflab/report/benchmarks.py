@@ -20,7 +20,7 @@ from preflab.store.artefacts import read_artefact, verify, write_text
 INDEX = "benchmarks.json"
 REPORT = "benchmarks.html"
 _RECORDS = "items.parquet"
-_CUTS = {"truncated": "answers were cut at the token limit", "cut": "prompts lost their beginning"}
+_CUTS = {"truncated": "answers cut at the token limit", "cut": "prompts that lost their beginning"}
 _SHOWN = 12
 """Written answers of each benchmark that are on the page."""
 
@@ -199,14 +199,16 @@ def difference_table(name: str, baseline: str, found: Sequence[Difference]) -> T
     return Table(f"{name} against {baseline}, item by item.", head, rows)
 
 
-def headline(name: str, found: Sequence[Difference]) -> str:
-    """Say in one sentence what a model won and lost."""
+def headline(name: str, baseline: str, found: Sequence[Difference]) -> str:
+    """Say in one sentence what a model won and lost against the baseline."""
     groups = {verdict: [e.benchmark.title for e in found if e.verdict == verdict] for verdict in ("better", "worse")}
     said = [f"{verdict} on {', '.join(titles)}" for verdict, titles in groups.items() if titles]
     rest = len(found) - sum(map(len, groups.values()))
     if rest:
         said.append(f"not told apart on {count(rest, 'benchmark')}")
-    return f"{name} is {'; '.join(said)}." if said else f"{name} shares no benchmark with the baseline."
+    if not said:
+        return f"{name} shares no benchmark with {baseline}."
+    return f"{name} against {baseline}: {'; '.join(said)}."
 
 
 def _score(found: Score | None) -> Cell:
@@ -240,7 +242,7 @@ def _context(results: Results, differences: Mapping[str, Sequence[Difference]]) 
         "baseline": baseline,
         "scope": f"{count(len(results.models), 'model')}, {count(len(results.benchmarks), 'benchmark')}",
         "scores": score_table(results),
-        "headlines": [headline(name, found) for name, found in differences.items()],
+        "headlines": [headline(name, baseline, found) for name, found in differences.items()],
         "differences": [difference_table(name, baseline, found) for name, found in differences.items()],
         "answers": answers,
         "missing": results.index["missing"],
@@ -252,20 +254,19 @@ def _context(results: Results, differences: Mapping[str, Sequence[Difference]]) 
 
 
 def _limits(results: Results) -> list[str]:
-    """Say what of the answers was cut, which can make a comparison unfair; once where it is so of every model."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for model in results.models:
-        for of in results.benchmarks:
-            records = model.scored[of.name].records if of.name in model.scored else ()
-            for field, what in _CUTS.items():
-                n = sum(bool(record.get(field)) for record in records)
-                if n:
-                    found.setdefault((of.title, f"{n} of {len(records)}", what), []).append(model.name)
-    everyone = len(results.models)
-    return [
-        f"{title}, {'every model' if len(whose) == everyone > 1 else ', '.join(whose)}: {n} {what}."
-        for (title, n, what), whose in found.items()
-    ]
+    """Say what of the answers was cut, which can make a comparison unfair."""
+    lines = []
+    for of in results.benchmarks:
+        records = {model.name: model.scored[of.name].records for model in results.models if of.name in model.scored}
+        for field, what in _CUTS.items():
+            counts = {name: sum(bool(record.get(field)) for record in own) for name, own in records.items()}
+            if not any(counts.values()):
+                continue
+            total = len(next(iter(records.values())))
+            alike = len(set(counts.values())) == 1 and len(counts) > 1
+            whose = f"each model {max(counts.values())}" if alike else ", ".join(f"{k} {n}" for k, n in counts.items())
+            lines.append(f"{of.title}: {what}, of {total}: {whose}.")
+    return lines
 
 
 def _keys(results: Results) -> Table:

@@ -92,10 +92,11 @@ def _change(group: Group, of: Benchmark, table: pd.DataFrame, pairs: Sequence[tu
     after, before = (np.stack([_values(by_cell[pair[k]], items) for pair in there]) for k in (0, 1))
     score = crossed_interval(after, clusters=clusters)
     gaps = after - before
-    if clusters is None and np.isin([after, before], (0.0, 1.0)).all() and (len(there) == 1 or not gaps.any()):
+    binary = bool(np.isin([after, before], (0.0, 1.0)).all())
+    if binary and (not gaps.any() or (clusters is None and len(there) == 1)):
         # Right or wrong once, or nothing changed with any seed: no spread of seeds to estimate.
         won, lost = int((gaps[0] > 0).sum()), int((gaps[0] < 0).sum())
-        interval = paired_interval(won, lost, gaps.shape[1])
+        interval = paired_interval(won, lost, len(set(clusters)) if clusters else gaps.shape[1])
         detectable = minimum_detectable_difference(interval.se, interval.df)
         return Change(group, of, score, interval, mcnemar_p(won, lost), detectable)
     found = paired_comparison(after, before, clusters=clusters)

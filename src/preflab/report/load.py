@@ -40,6 +40,7 @@ def load_tables(study: Path) -> StudyTables:
         log=_gather(study, cells, "train", "log.parquet"),
         answers=_gather(study, cells, "train", "answers.parquet"),
         judges=pd.concat([_judge(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
+        verdicts=pd.concat([_verdicts(study, cell) for cell in cells] or [pd.DataFrame()], ignore_index=True),
         probes=_gather(study, cells, "diagnose", "probes.parquet"),
         samples=_gather(study, cells, "diagnose", "samples.parquet"),
         gradients=_gather(study, cells, "gradients", "gradients.parquet"),
@@ -150,6 +151,15 @@ def _judge(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
     table.insert(0, "judge", str(cell["judge"]))
     table.insert(0, "cell", cell["cell"])
     return table
+
+
+def _verdicts(study: Path, cell: dict[str, Any]) -> pd.DataFrame:
+    """Return what the reward model behind a cell says of the validation pairs at the end of its training."""
+    rows = _table(study, cell.get("judge"), "monitor.parquet")
+    if rows is None:
+        return pd.DataFrame()
+    last = rows.loc[rows["step"] == rows["step"].max(), ["chosen_score", "rejected_score"]]
+    return last.assign(cell=cell["cell"], judge=str(cell["judge"]))
 
 
 def _seen(steps: pd.Series, log: pd.DataFrame) -> list[int]:

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from preflab.report import capabilities, effect_tables, figures, judged, rewards, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.grids import grid_table
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
 from preflab.report.ranking import POOLED
@@ -157,6 +158,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "winners": sections.winners(analysis),
         "rankings": _rankings(analysis),
+        "grids": grid_table(analysis),
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
         "properties": properties_tables(analysis),

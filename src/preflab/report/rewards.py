@@ -1,20 +1,26 @@
 """Methods that learn from rewards: what the reward said during training, what it was worth, and who judged."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from preflab.report.analysis import Analysis
 from preflab.report.sections import Cell, Table
 from preflab.report.svg import COLOURS, INK, MUTED, FigureText, panels, style, to_svg
 from preflab.report.tables import Group, final_cells
-from preflab.report.wording import count, number, signed
-from preflab.stats.intervals import mean_interval
+from preflab.report.wording import MISSING, count, number, percent, score_range, signed
+from preflab.stats.calibration import Bin, calibration
+from preflab.stats.intervals import mean_interval, wilson_interval
 
 _STAGES = 10
 """Points of a curve over training."""
+_BINS = 5
+"""Of the probability that a reward model gives to the order it finds, from one half to one."""
+_EDGES = tuple(round(0.5 + k / (2 * _BINS), 6) for k in range(_BINS))
 
 
 def online_methods(analysis: Analysis) -> list[str]:
@@ -90,7 +96,9 @@ def gains_table(analysis: Analysis) -> Table | None:
                      Cell(f"{better} of {len(found)}")])  # fmt: skip
     head = [("Method and start point", ""), *((f"seed {seed}", "gain, 95 % over prompts") for seed in seeds),
             ("Beyond its interval", "runs")]  # fmt: skip
-    caption = f"Gold reward gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
+    caption = (
+        f"{analysis.metric.label} gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
+    )
     return Table(caption, head, rows) if rows else None
 
 
@@ -127,6 +135,42 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
     return FigureText(svg, caption)
 
 
+def reliability_table(analysis: Analysis) -> Table | None:
+    """Return whether the reward models' probabilities of a pair's order are what they say, one row per model."""
+    cells = final_cells(analysis.tables)
+    found = analysis.tables.verdicts.merge(cells[["cell", "start", "size", "seed"]], on="cell")
+    found = found[found["size"] == analysis.size]
+    rows = []
+    for (start, _), scores in found.groupby(["start", "judge"], sort=False):
+        own = scores[scores["cell"] == scores["cell"].iloc[0]]  # cells that share a reward model have the same rows
+        margin = (own["chosen_score"] - own["rejected_score"]).to_numpy()
+        right = np.where(margin == 0, 0.5, margin > 0)
+        stated = calibration(expit(np.abs(margin)), right, n_bins=2 * _BINS)
+        share, bins = wilson_interval(float(right.sum()), stated.n), {round(bin.low, 6): bin for bin in stated.bins}
+        rows.append([
+            Cell(f"from {start}, seed {own['seed'].iloc[0]}", kind="text"), Cell(f"{stated.n:,}"),
+            Cell(percent(share.estimate, 1), score_range(share, rate=True)),
+            Cell(percent(stated.error, 1), f"{percent(math.sqrt(len(bins) / stated.n) / 2)} by chance"),
+            Cell(number(stated.brier, 3)), Cell(number(stated.log_loss, 3)),
+            *(_observed(bins.get(low)) for low in _EDGES),
+        ])  # fmt: skip
+    head = [
+        ("Reward model", ""), ("Pairs", "held out"), ("Right", "order of the pair, 95 %"),
+        ("Calibration error", "expected; what a perfect model would show on so few pairs"),
+        ("Brier", "0.25 for a coin"), ("Log-loss", "nats, 0.693 for a coin"),
+        *((f"Says {percent(low)}–{percent(low + 0.5 / _BINS)}", "right, of so many pairs") for low in _EDGES),
+    ]  # fmt: skip
+    caption = (
+        "Reward models on validation pairs. The probability of an order is the logistic function of the difference of "
+        "two scores (Bradley-Terry); where it is calibrated, as many pairs are right as it says."
+    )
+    return Table(caption, head, rows) if rows else None
+
+
+def _observed(bin: Bin | None) -> Cell:
+    return Cell(MISSING, kind="muted") if bin is None else Cell(percent(bin.observed.estimate), f"of {bin.observed.n}")
+
+
 def _accuracies(axis: Any, name: str, frame: pd.DataFrame, colour: str) -> None:
     grouped = frame.groupby("pairs_seen")["accuracy"]
     x = np.array(sorted(grouped.groups), dtype=float)
@@ -142,4 +186,7 @@ def context(analysis: Analysis) -> dict[str, Any] | None:
     if not online_methods(analysis):
         return None
     parts: Sequence[FigureText | None] = (overoptimisation_figure(analysis), judges_figure(analysis))
-    return {"figures": [part for part in parts if part is not None], "gains": gains_table(analysis)}
+    return {
+        "figures": [part for part in parts if part is not None],
+        "tables": [table for table in (gains_table(analysis), reliability_table(analysis)) if table],
+    }

@@ -175,16 +175,18 @@ def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
     """Return what training from one start point did to the model, one row per method at the largest size."""
     shown = _shown(analysis, split, start)
     columns: list[tuple[tuple[str, str], Callable[[Behaviour], Cell]]] = [
+        ((analysis.metric.label, "mean of the responses"), lambda b: _plain(b.reward, 3)),
+        (("Wins against chosen", "the data's responses"), lambda b: _wins(b.win_chosen)),
+        (("Wins against the start", "ties half"), lambda b: _wins(b.win_start)),
+        (("KL to the start", "nats per response"), lambda b: _plain(b.kl, 2)),
+        (("KL per token", "nats"), lambda b: _plain(b.kl_token, 3)),
+        (("Length", "tokens"), lambda b: _plain(b.length, 1)),
+        (("Cut", "at the token limit"), lambda b: _rate(b.truncated)),
         (("Preference accuracy", "chosen gained more than rejected"), lambda b: _rate(b.accuracy)),
         (("Accuracy per token", "chosen likelier, no reference"), lambda b: _rate(b.accuracy_per_token)),
         (("Chosen", "log-prob against the start, nats"), lambda b: _plain(b.chosen_change, 2)),
         (("Rejected", "log-prob against the start, nats"), lambda b: _plain(b.rejected_change, 2)),
         (("Margin", "chosen − rejected, nats"), lambda b: _plain(b.margin, 2)),
-        (("KL to the start", "nats per response"), lambda b: _plain(b.kl, 2)),
-        (("Length", "tokens"), lambda b: _plain(b.length, 1)),
-        (("Cut", "at the token limit"), lambda b: _rate(b.truncated)),
-        (("Wins against the start", "ties half"), lambda b: _wins(b.win_start)),
-        (("Wins against chosen", "the data's responses"), lambda b: _wins(b.win_chosen)),
     ]
     kept = [(title, cell) for title, cell in columns if any(cell(b).text != MISSING for b in shown)]
     if not kept:

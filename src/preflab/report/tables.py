@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "kl_k1": _NUMBER,
     },
     "judges": {"cell": _TEXT, "judge": _TEXT, "step": 0, "pairs_seen": _NUMBER, "accuracy": _NUMBER},
+    "verdicts": {"cell": _TEXT, "judge": _TEXT, "chosen_score": _NUMBER, "rejected_score": _NUMBER},
     "log": {
         "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,
     },
@@ -70,7 +71,7 @@ class StudyTables:
         dynamics: likelihoods of a fixed validation subset during training, one row per (cell, step).
         log: loss and gradient norm, one row per (cell, step).
         study: name, command, config_yaml, created, wall_s, versions, commit, machine, data, models, numeric_policy,
-            cards of the methods and notes; any may be missing.
+            cards of the methods, notes, and the reward model that scored responses, if one did; any may be missing.
         probes: log-probs of test rows and their probes, one row per (cell, row, role); empty without a diagnosis, as
             the next three.
         samples: sampled answers that were looked into, one row per (cell, row); of start points too.
@@ -78,6 +79,7 @@ class StudyTables:
         alike: how alike the responses of a pair are to a start point, one row per (cell, row).
         answers: own answers that a cell learned from, one row each.
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
+        verdicts: its scores of the validation pairs at the end, one row per (cell, pair).
         benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
         judged: results of judges as `preflab judge --study` writes them, each with `current`: whether the study still
             has the answers that were judged.
@@ -95,6 +97,7 @@ class StudyTables:
     alike: pd.DataFrame = field(default_factory=pd.DataFrame)
     answers: pd.DataFrame = field(default_factory=pd.DataFrame)
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     judged: Sequence[Mapping[str, Any]] = ()
 
@@ -195,8 +198,14 @@ def final_cells(tables: StudyTables) -> pd.DataFrame:
 
 
 def headline_metric(tables: StudyTables) -> Metric:
-    """Return gold reward where responses have one, else preference accuracy."""
-    return REWARD if tables.responses["reward"].notna().any() else ACCURACY
+    """Return the reward where responses have one, else preference accuracy."""
+    if not tables.responses["reward"].notna().any():
+        return ACCURACY
+    model = tables.study.get("reward_model")
+    if not model:
+        return REWARD
+    meaning = f"The score that the reward model {model} gives to a generated response; it may be wrong, and fooled."
+    return replace(REWARD, label="Reward", meaning=meaning)
 
 
 def measure(tables: StudyTables, split: str, column: str) -> Measure:
@@ -205,13 +214,13 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
     Args:
         tables: completed tables.
         split: `test` or `ood`.
-        column: a numeric column of responses, or one of pairs: `accuracy`, `accuracy_per_token`, `margin`,
-            `chosen_change`, `rejected_change`.
+        column: a numeric column of responses, or `kl_token`, their k3 over their length; or one of pairs: `accuracy`,
+            `accuracy_per_token`, `margin`, `chosen_change`, `rejected_change`.
     """
     source = tables.pairs if column in _PAIR_COLUMNS else tables.responses
     cells = final_cells(tables)
     frame = source[(source["split"] == split) & source["cell"].isin(cells["cell"])]
-    values = _pair_values(frame, column) if column in _PAIR_COLUMNS else frame.get(column, float("nan"))
+    values = _pair_values(frame, column) if column in _PAIR_COLUMNS else _text_values(frame, column)
     frame = frame.assign(value=values).dropna(subset=["value"]).astype({"value": float})
     wide, incomplete = _balanced(frame.groupby(["row", "cell"])["value"].mean().unstack("cell"))
     values, seeds = _by_group(wide, cells)
@@ -235,7 +244,7 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
 
 _PAIR_COLUMNS = ("accuracy", "margin", "accuracy_per_token", "chosen_change", "rejected_change")
 _RATES = ("accuracy", "accuracy_per_token", "truncated")
-_AMOUNTS = ("kl_k3", "n_tokens")
+_AMOUNTS = ("kl_k3", "kl_token", "n_tokens")
 _BY_DEFINITION = {"accuracy": 0.5, "margin": 0.0, "chosen_change": 0.0, "rejected_change": 0.0}
 """What a start point scores against itself, free of rounding."""
 
@@ -256,6 +265,12 @@ def _pair_values(pairs: pd.DataFrame, column: str) -> pd.Series:
     if column in ("chosen_change", "rejected_change"):
         return chosen if column == "chosen_change" else rejected
     return _wins(chosen - rejected) if column == "accuracy" else chosen - rejected
+
+
+def _text_values(responses: pd.DataFrame, column: str) -> Any:
+    if column == "kl_token":
+        return responses["kl_k3"] / responses["n_tokens"].where(responses["n_tokens"] > 0)
+    return responses.get(column, float("nan"))
 
 
 def _wins(margin: pd.Series) -> pd.Series:

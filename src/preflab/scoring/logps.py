@@ -114,8 +114,10 @@ def score(
     """
     device = next(model.parameters()).device
     scores: dict[str, list[NDArray[np.float32] | None]] = {role: [None] * len(rows) for role in roles}
-    done = 0
-    for group in fill(rows, roles, budget):
+    asked = [i for i, row in enumerate(rows) if any(role in row.responses for role in roles)]
+    done = len(rows) - len(asked)
+    for places in fill([rows[i] for i in asked], roles, budget):
+        group = [asked[place] for place in places]
         batch = flatten([rows[i] for i in group], roles, device)
         logps = token_logps(model, batch).float().cpu().numpy()
         ends = np.cumsum(batch.length.cpu().numpy().astype(np.int64))

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes, resample_weights
+from preflab.stats.bootstrap import resampled_sums
+from preflab.stats.intervals import Clusters, FloatArray, Interval, check_level, cluster_codes
 
 _SD = 10.0
 """Standard deviation of the normal prior of a strength, nats."""
@@ -49,6 +50,7 @@ def strengths(
     References:
         Bradley and Terry, Rank Analysis of Incomplete Block Designs, 1952.
     """
+    check_level(level)
     won, lost, weight = (
         np.asarray(winners, dtype=np.intp),
         np.asarray(losers, dtype=np.intp),
@@ -64,7 +66,7 @@ def strengths(
     codes, n_clusters = cluster_codes(clusters, len(won))
     flat = np.zeros((n_clusters, n_players * n_players))
     np.add.at(flat, (codes, won * n_players + lost), weight)
-    drawn = resample_weights(n_clusters, n_resamples, np.random.default_rng(seed)) @ flat
+    drawn = resampled_sums(flat, n_resamples, np.random.default_rng(seed))
     tables = np.concatenate([flat.sum(axis=0)[None], drawn]).reshape(-1, n_players, n_players)
     fitted = _fit(tables, anchor)
     bounds = np.quantile(fitted[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)

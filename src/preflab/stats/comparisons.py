@@ -17,10 +17,12 @@ from preflab.stats.intervals import (
     crossed_interval,
     mean_interval,
     t_quantile,
+    table_of,
 )
 from preflab.stats.seeds import SeedVariance
 
 _EXACT_UNITS = 12  # 2^12 sign patterns cost less than the default number of random ones
+_BLOCK = 2**22  # signs drawn at once: 32 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +111,26 @@ def sign_flip_p(
 
     Returns:
         Two-sided p-values `[comparison]`.
+
+    Raises:
+        ValueError: empty, non-finite or wrongly shaped differences.
     """
-    table = np.atleast_2d(np.asarray(differences, dtype=np.float64))
+    table = table_of(np.atleast_2d(np.asarray(differences, dtype=np.float64)))
     codes, n = cluster_codes(clusters, table.shape[1])
     sums = np.stack([cluster_sums(row, codes, n) for row in table], axis=1)
     if n <= _EXACT_UNITS:
         patterns = np.arange(2**n)[:, None] >> np.arange(n)[None, :]
-        signs = 1.0 - 2.0 * (patterns & 1)
+        flipped = (1.0 - 2.0 * (patterns & 1)) @ sums
         extra = 0
     else:
-        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_resamples, n))
+        rng, step = np.random.default_rng(seed), max(1, _BLOCK // n)
+        sizes = [min(step, n_resamples - start) for start in range(0, n_resamples, step)]
+        flipped = np.concatenate([rng.choice([-1.0, 1.0], size=(size, n)) @ sums for size in sizes])
         extra = 1
     observed = np.abs(sums.sum(axis=0))
     # Equal sums reached in another order of additions must count as equal.
-    at_least = (np.abs(signs @ sums) >= observed * (1 - 1e-9) - 1e-12).sum(axis=0)
-    result: FloatArray = (at_least + extra) / (len(signs) + extra)
+    at_least = (np.abs(flipped) >= observed * (1 - 1e-9) - 1e-12).sum(axis=0)
+    result: FloatArray = (at_least + extra) / (len(flipped) + extra)
     return result
 
 

@@ -75,7 +75,7 @@ def mean_interval(values: ArrayLike, *, clusters: Clusters = None, level: float 
     References:
         Miller, Adding Error Bars to Evals, 2024, arXiv:2411.00640, section 2.2 (without its G/(G-1)).
     """
-    x = _vector(values)
+    x = vector_of(values)
     codes, n_clusters = cluster_codes(clusters, len(x))
     return _t_interval(float(x.mean()), clustered_variance(x, codes, n_clusters), n_clusters - 1, n_clusters,
                        "items" if n_clusters == len(x) else "clusters", level)  # fmt: skip
@@ -83,7 +83,7 @@ def mean_interval(values: ArrayLike, *, clusters: Clusters = None, level: float 
 
 def seed_interval(seed_means: ArrayLike, *, level: float = 0.95) -> Interval:
     """Student interval over the means of the seeds, `[seed]`; one seed gives an estimate without bounds."""
-    x = _vector(seed_means)
+    x = vector_of(seed_means)
     return _t_interval(float(x.mean()), sample_variance(x) / len(x), len(x) - 1, len(x), "seeds", level)
 
 
@@ -112,7 +112,7 @@ def crossed_interval(
         Satterthwaite, An Approximate Distribution of Estimates of Variance Components, 1946; the two random factors are
         those of Clark's quasi-F (1973) in psycholinguistics.
     """
-    table = _matrix(scores)
+    table = table_of(scores)
     if len(table) == 1:
         return mean_interval(table[0], clusters=clusters, level=level)
     codes, n_clusters = cluster_codes(clusters, table.shape[1])
@@ -145,37 +145,11 @@ def crossed_intervals(
 
 def own_seed_variance(scores: ArrayLike, *, clusters: Clusters = None) -> SeedVariance | None:
     """Return the variance of the mean of `[seed, item]` scores due to its seeds; None for a single seed."""
-    table = _matrix(scores)
+    table = table_of(scores)
     if len(table) < 2:
         return None
     parts = variance_parts(table, *cluster_codes(clusters, table.shape[1]))
     return SeedVariance(parts.seeds, len(table) - 1, parts.rest)
-
-
-def bootstrap_interval(
-    values: ArrayLike, *, clusters: Clusters = None, n_resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> Interval:
-    """Bias-corrected and accelerated (BCa) bootstrap interval of a mean, resampling clusters of items.
-
-    Args:
-        values: one finite value per item, `[item]`.
-        clusters: label of the cluster of each item, `[item]`.
-        n_resamples: bootstrap samples.
-        seed: seed of the resampling; the same seed gives the same interval.
-        level: confidence level in (0, 1).
-
-    References:
-        Efron, Better Bootstrap Confidence Intervals, 1987.
-    """
-    x = _vector(values)
-    codes, n_clusters = cluster_codes(clusters, len(x))
-    if n_clusters < 2:
-        return Interval(float(x.mean()), math.nan, math.nan, math.nan, n_clusters, math.inf, "bootstrap", level)
-    sums, sizes = cluster_sums(x, codes, n_clusters), np.bincount(codes, minlength=n_clusters).astype(np.float64)
-    weights = resample_weights(n_clusters, n_resamples, np.random.default_rng(seed))
-    draws = (weights @ sums) / (weights @ sizes)
-    low, high = _bca_bounds(draws, float(x.mean()), (sums.sum() - sums) / (sizes.sum() - sizes), level)
-    return Interval(float(x.mean()), low, high, float(draws.std(ddof=1)), n_clusters, math.inf, "bootstrap", level)
 
 
 def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> Interval:
@@ -186,6 +160,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> Interva
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must be in [0, n] with n >= 1; got {successes} of {n}")
+    check_level(level)
     z = t_quantile(0.5 + level / 2, math.inf)
     p = successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -257,14 +232,8 @@ def cluster_sums(x: FloatArray, codes: NDArray[np.intp], n_clusters: int) -> Flo
     return np.bincount(codes, weights=x, minlength=n_clusters).astype(np.float64)
 
 
-def resample_weights(n: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Return how often each of `n` units is drawn in each bootstrap sample, `[resample, unit]`."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
-
-
 def _t_interval(estimate: float, variance: float, df: float, n: int, kind: Kind, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1); got {level}")
+    check_level(level)
     if df <= 0 or math.isnan(variance):
         return Interval(estimate, math.nan, math.nan, math.nan, n, max(df, 0.0), kind, level)
     se = math.sqrt(variance)
@@ -272,29 +241,26 @@ def _t_interval(estimate: float, variance: float, df: float, n: int, kind: Kind,
     return Interval(estimate, estimate - half, estimate + half, se, n, df, kind, level)
 
 
-def _bca_bounds(draws: FloatArray, estimate: float, jackknife: FloatArray, level: float) -> tuple[float, float]:
-    if np.ptp(draws) == 0:
-        return estimate, estimate
-    # Draws that equal the estimate count half, so that coarse values (0/1 scores) do not bias the correction.
-    below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
-    bias = float(special.ndtri(np.clip(below, 1 / (2 * len(draws)), 1 - 1 / (2 * len(draws)))))
-    deviations = jackknife.mean() - jackknife
-    spread = float((deviations**2).sum()) ** 1.5
-    acceleration = float((deviations**3).sum()) / (6 * spread) if spread > 0 else 0.0
-    z = special.ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    shifted = bias + (bias + z) / (1 - acceleration * (bias + z))
-    low, high = np.quantile(draws, special.ndtr(shifted))
-    return float(low), float(high)
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1), such as 95.
+
+    Raises:
+        ValueError: with what came.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level}")
 
 
-def _vector(values: ArrayLike) -> FloatArray:
+def vector_of(values: ArrayLike) -> FloatArray:
+    """Return finite values `[item]`, at least one, as float64."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all():
         raise ValueError(f"values must be a non-empty vector of finite numbers; got shape {x.shape}")
     return x
 
 
-def _matrix(scores: ArrayLike) -> FloatArray:
+def table_of(scores: ArrayLike) -> FloatArray:
+    """Return finite scores `[seed, item]`, at least one, as float64."""
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 2 or x.size == 0 or not np.isfinite(x).all():
         raise ValueError(f"scores must be a non-empty [seed, item] table of finite numbers; got shape {x.shape}")

@@ -3,9 +3,26 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from preflab.stats.intervals import Interval, t_quantile
+from preflab.stats.intervals import Interval, check_level, t_quantile
+
+
+def discordant_counts(first: ArrayLike, second: ArrayLike) -> tuple[int, int]:
+    """Return how many items only the first, and only the second of two models gets right.
+
+    Args:
+        first: 0 or 1 for every item, `[item]`.
+        second: the same of the other model, item by item.
+
+    Raises:
+        ValueError: other shapes or other values.
+    """
+    a, b = np.asarray(first), np.asarray(second)
+    if a.ndim != 1 or a.shape != b.shape or not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        raise ValueError(f"needs 0 or 1 for the same items [item] twice; got shapes {a.shape} and {b.shape}")
+    return int((a > b).sum()), int((a < b).sum())
 
 
 def mcnemar_p(won: int, lost: int) -> float:
@@ -53,6 +70,7 @@ def paired_interval(won: int, lost: int, n: int, *, level: float = 0.95) -> Inte
     """
     if n < 1 or won < 0 or lost < 0 or won + lost > n:
         raise ValueError(f"needs n >= 1 and won + lost <= n; got {won}, {lost} and {n}")
+    check_level(level)
     p, q = (won + 1) / (n + 2), (lost + 1) / (n + 2)
     se = math.sqrt((p + q - (p - q) ** 2) / (n + 2))
     half = t_quantile(0.5 + level / 2, math.inf) * se
@@ -81,13 +99,33 @@ def mcnemar_power(n: int, difference: float, discordant: float, *, level: float 
         + special.xlogy(m, discordant) + special.xlog1py(n - m, -discordant)
     )  # fmt: skip
     # Largest count of the rarer side that is still significant; -1 where none is.
-    critical = np.array([_critical(int(each), 1 - level) for each in m])
-    found = np.where(
-        critical < 0,
-        0.0,
-        special.bdtr(np.maximum(critical, 0), m, share) + special.bdtr(np.maximum(critical, 0), m, 1 - share),
-    )
+    critical = _critical(m, 1 - level)
+    at = np.maximum(critical, 0)
+    found = np.where(critical < 0, 0.0, special.bdtr(at, m, share) + special.bdtr(at, m, 1 - share))
     return float((chance * found).sum())
+
+
+def expected_discordance(first: float, second: float, correlation: float) -> float:
+    """Return the share of items on which two models will differ: what the power of a planned run rests on.
+
+    p + q - 2 (p q + r sqrt(p (1 - p) q (1 - q))) for shares p and q of right answers with correlation r over items.
+
+    Args:
+        first: share of right answers of one model, in [0, 1].
+        second: of the other.
+        correlation: of right and wrong over items, 0 for models with nothing in common; a model and its fine-tuned
+            self have much.
+
+    Raises:
+        ValueError: a share out of range, or a correlation that these shares cannot have.
+    """
+    if not (0 <= first <= 1 and 0 <= second <= 1):
+        raise ValueError(f"shares must be in [0, 1]; got {first} and {second}")
+    both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
+    # Both right at most as often as either, and as seldom as both shares allow; but for rounding.
+    if not max(0.0, first + second - 1) - 1e-9 <= both <= min(first, second) + 1e-9:
+        raise ValueError(f"answers right in shares of {first} and {second} cannot have a correlation of {correlation}")
+    return first + second - 2 * both
 
 
 def detectable_difference(n: int, discordant: float, *, power: float = 0.8, level: float = 0.95) -> float:
@@ -112,7 +150,11 @@ def detectable_difference(n: int, discordant: float, *, power: float = 0.8, leve
     return high
 
 
-def _critical(m: int, alpha: float) -> int:
-    """Return the largest k with 2 P(Binomial(m, 1/2) <= k) <= alpha, or -1."""
-    tails = 2 * special.bdtr(np.arange(m // 2 + 1), m, 0.5) if m else np.ones(1)
-    return int(np.searchsorted(tails, alpha * (1 + 1e-12), side="right")) - 1
+def _critical(m: NDArray[np.intp], alpha: float) -> NDArray[np.intp]:
+    """Return the largest k with 2 P(Binomial(m, 1/2) <= k) <= alpha, or -1, for every m."""
+    alpha *= 1 + 1e-12
+    k = np.nan_to_num(np.floor(special.bdtrik(alpha / 2, m, 0.5)), nan=-1.0).astype(np.intp)
+    # bdtrik inverts the continuous extension, to a few digits and never below 0.
+    k += 2 * special.bdtr(k + 1, m, 0.5) <= alpha
+    k -= (k >= 0) & (2 * special.bdtr(np.maximum(k, 0), m, 0.5) > alpha)
+    return k

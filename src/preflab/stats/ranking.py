@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from preflab.stats.bootstrap import resampled_sums
 from preflab.stats.intervals import (
     Clusters,
     FloatArray,
     cluster_codes,
     cluster_sums,
     own_seed_variance,
-    resample_weights,
 )
 from preflab.stats.seeds import SeedVariance, moderated
 
@@ -92,14 +92,11 @@ def _draws(
 ) -> FloatArray:
     """Return the mean of every method in every bootstrap sample, `[resample, method]`."""
     codes, n_clusters = cluster_codes(clusters, next(iter(tables.values())).shape[1])
-    weights = resample_weights(n_clusters, n_resamples, rng)
-    sizes = np.bincount(codes, minlength=n_clusters).astype(np.float64)
-    columns = [
-        weights @ cluster_sums(table.mean(axis=0), codes, n_clusters) / (weights @ sizes)
-        + _seed_deviation(variances[name], n_resamples, rng)
-        for name, table in tables.items()
-    ]
-    return np.stack(columns, axis=1)
+    columns = [cluster_sums(table.mean(axis=0), codes, n_clusters) for table in tables.values()]
+    units = np.stack([*columns, np.bincount(codes, minlength=n_clusters)], axis=1)
+    drawn = resampled_sums(units, n_resamples, rng)
+    deviations = [_seed_deviation(variances[name], n_resamples, rng) for name in tables]
+    return drawn[:, :-1] / drawn[:, -1:] + np.stack(deviations, axis=1)
 
 
 def _seed_deviation(variance: SeedVariance | None, n: int, rng: np.random.Generator) -> FloatArray:

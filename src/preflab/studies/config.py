@@ -194,7 +194,8 @@ class EvaluateConfig(Section):
 
     reward: str | None = Field(
         None,
-        description="pocket, constraints, math, last-number, path/to/file.py:NAME, or a reward model: folder or Hub id",
+        description="pocket, constraints, math, last-number, sentiment, path/to/file.py:NAME, or a reward model: "
+        "folder or Hub id",
     )
     n_pairs: int | None = Field(None, ge=2, description="rows of each held-out split that are scored; default: all")
     n_prompts: int = Field(128, ge=2, description="prompts of each held-out split that get a response")
@@ -341,7 +342,8 @@ class StudyConfig(Section):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}: {values} repeats a value; name each once")
         for name in self.models.allow_remote_code:
-            if name not in (self.models.base, self.models.instruct, self.models.tokenizer):
+            rewards = (self.evaluate.reward, self.online.reward)
+            if name not in (self.models.base, self.models.instruct, self.models.tokenizer, *rewards):
                 raise ValueError(f"models.allow_remote_code: {name!r} is none of the models of this study")
         if self.evaluate.select_by == "reward" and self.evaluate.reward is None:
             raise ValueError("evaluate.select_by is 'reward', but evaluate.reward names none")

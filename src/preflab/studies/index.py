@@ -20,6 +20,7 @@ from preflab.store.ledger import timestamp
 from preflab.studies.cells import Cell, as_record
 from preflab.studies.plan import Plan
 from preflab.studies.run import State
+from preflab.studies.scorers import names_model
 from preflab.studies.search import Known
 from preflab.studies.stages import Stage
 from preflab.studies.study_file import dump
@@ -128,7 +129,7 @@ def _start(plan: Plan, start: str, sft_seed: int | None) -> dict[str, Any]:
 
 
 def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dict[str, Any]:
-    grids = plan.layout.grids
+    grids, reward = plan.layout.grids, plan.config.evaluate.reward
     return {
         "name": plan.config.study,
         "command": command,
@@ -138,6 +139,7 @@ def _study(plan: Plan, command: str, wall_s: float, notes: Sequence[str]) -> dic
         "versions": {"preflab": preflab.__version__, "python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES},
         "commit": _commit(),
+        "reward_model": reward if reward and names_model(reward) else None,
         "machine": {
             "cpu": _cpu(),
             "n_cpus": psutil.cpu_count(),

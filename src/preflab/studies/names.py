@@ -6,12 +6,12 @@ from pathlib import Path
 
 from preflab.core.errors import ConfigError, nearest
 from preflab.core.ids import canonical_json, digest_of, file_digest
-from preflab.evals import constraints, mathematics
+from preflab.evals import constraints, mathematics, sentiment
 from preflab.evals.rewards import Reward, reward_from_file, scores_of
 from preflab.studies.config import SourceConfig
 
 _POCKET = "pocket:"
-REWARDS = ("pocket", "constraints", "math", "last-number")
+REWARDS = ("pocket", "constraints", "math", "last-number", "sentiment")
 """Rewards of the package; `path/to/file.py:NAME` is a user's own."""
 
 
@@ -65,6 +65,8 @@ def reward_digest(name: str | None) -> str:
         return digest_of(f"{p.relative_to(folder)} {file_digest(p)}" for p in code)
     if name == "constraints":
         return file_digest(Path(constraints.__file__))
+    if name == "sentiment":
+        return digest_of([file_digest(Path(sentiment.__file__)), importlib.metadata.version("vaderSentiment")])
     library = importlib.metadata.version("math-verify") if name == "math" else ""
     return digest_of([file_digest(Path(mathematics.__file__)), library])
 
@@ -77,6 +79,14 @@ def _built_in(name: str, where: str) -> Reward:
     if name == "math":
         mathematics.check_library()
         return mathematics.math_reward
+    if name == "sentiment":
+        sentiment.check_library()
+        return sentiment.sentiment_reward
+    if name == "profanity":
+        raise ConfigError(
+            f"{where}: there is no reward 'profanity': the weights of alt-profanity-check are pickles, which run code "
+            "when they are loaded; name a reward model from safetensors, or path/to/file.py:NAME."
+        )
     if name == "pocket":
         from preflab.pocket.rewards import gold_reward
 

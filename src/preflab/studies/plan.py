@@ -225,7 +225,8 @@ def _benchmark_files(config: StudyConfig) -> str:
 
 
 def _scorer(name: str | None, where: str, config: StudyConfig) -> Scorer | None:
-    return None if name is None else Scorer(name, where, _device(config))
+    allowed = name in config.models.allow_remote_code
+    return None if name is None else Scorer(name, where, _device(config), allow_remote_code=allowed)
 
 
 def _device(config: StudyConfig) -> str:

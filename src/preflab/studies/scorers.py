@@ -31,6 +31,7 @@ class Scorer:
         source: of the rows, for errors.
         batch_size: rows of a forward of a reward model.
         template: how a reward model sees prompts.
+        allow_remote_code: whether a reward model's own Python code may run.
 
     Raises:
         ConfigError: there is no such reward, or what is there is no reward model.
@@ -42,6 +43,7 @@ class Scorer:
     source: str = ""
     batch_size: int = _ROWS
     template: Template = "auto"
+    allow_remote_code: bool = False
 
     def __post_init__(self) -> None:
         assert self.digest and (self._folder is not None or self._function)
@@ -51,7 +53,7 @@ class Scorer:
         """What identifies the reward: the code of a function, the weights of a model."""
         if self._folder is not None:
             try:
-                return check_reward_model(self._folder)
+                return check_reward_model(self._folder, allow_remote_code=self.allow_remote_code)
             except ConfigError as error:
                 raise ConfigError(f"{self.where}: {error}") from error
         assert self._function
@@ -82,10 +84,7 @@ class Scorer:
     @functools.cached_property
     def _folder(self) -> Path | None:
         """The folder of a reward model, or None for the name of a function."""
-        name = self.name
-        if name in REWARDS or ".py" in name or not ("/" in name or Path(name).expanduser().is_dir()):
-            return None
-        return resolve(name)
+        return resolve(self.name, allow_remote_code=self.allow_remote_code) if names_model(self.name) else None
 
     @functools.cached_property
     def _function(self) -> Reward:
@@ -96,14 +95,23 @@ class Scorer:
     @functools.cached_property
     def _model(self) -> Any:
         assert self._folder is not None
-        return load_reward_model(self._folder, device=self.device, template=self.template)
+        return load_reward_model(
+            self._folder, device=self.device, template=self.template, allow_remote_code=self.allow_remote_code
+        )
+
+
+def names_model(name: str) -> bool:
+    """Return whether a reward's name is that of a model, a folder or a Hub id, and not of a function."""
+    return name not in REWARDS and ".py" not in name and ("/" in name or Path(name).expanduser().is_dir())
 
 
 def scorer_of(name: str | None, bench: Bench) -> Scorer | None:
     """Return what scores answers in a stage of a study, loaded once per process; None for no name."""
-    return None if name is None else _kept(name, bench.device)
+    if name is None:
+        return None
+    return _kept(name, bench.device, names_model(name) and bench.allows_code(resolve(name)))
 
 
 @functools.lru_cache(maxsize=2)
-def _kept(name: str, device: str) -> Scorer:
-    return Scorer(name, "evaluate.reward", device)
+def _kept(name: str, device: str, allow_remote_code: bool) -> Scorer:
+    return Scorer(name, "evaluate.reward", device, allow_remote_code=allow_remote_code)

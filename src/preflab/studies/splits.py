@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from preflab.core.errors import DataError
 from preflab.core.seeds import permutation
 from preflab.data.check import check, exclude
-from preflab.data.examples import Example
+from preflab.data.examples import Example, Kind
 from preflab.data.problems import Problem
 from preflab.data.read import Dataset, read
 from preflab.data.split import split_by_prompt
@@ -80,13 +80,16 @@ def make_splits(config: StudyConfig, tokenizer: PreTrainedTokenizerBase, setting
 def _read(config: StudyConfig, name: str, source: SourceConfig) -> Dataset:
     data = config.data
     declared = name != "sft"  # `columns` and `kind` describe the preference data
+    kind: Kind | None = data.kind if declared else None
+    if name == "ood" and kind is None:
+        kind = "prompts"  # pairs as ever, but prompts alone will do: their answers are scored by a reward
     return read(
         source.path,
         split=source.split,
         subset=source.subset,
         revision=source.revision,
         columns=data.columns if declared else None,
-        kind=data.kind if declared else None,
+        kind=kind,
     )
 
 

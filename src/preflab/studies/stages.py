@@ -8,7 +8,7 @@ from preflab.store.artefacts import StageSpec
 from preflab.studies.cells import Cell
 
 VERSIONS: Mapping[str, int] = {
-    "sft": 3, "reference": 1, "reward_model": 1, "leg": 2, "train": 4, "validate": 1, "evaluate": 2, "diagnose": 1,
+    "sft": 3, "reference": 1, "reward_model": 2, "leg": 2, "train": 4, "validate": 1, "evaluate": 2, "diagnose": 1,
     "gradients": 1, "benchmark": 1,
 }  # fmt: skip
 """Raised when the code of a stage changes its results, so that old artefacts are not taken for new ones."""

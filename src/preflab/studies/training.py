@@ -103,7 +103,7 @@ def _policy(stages: Sequence[Stage], bench: Bench, weights: Path) -> Policy:
         seeds = [stage.spec.params["seed"] for stage in stages]
         policy = LoraStack.fresh(start_model(bench, weights), LoraSettings(**lora), seeds)
     with_values = [cell for cell, stage in enumerate(stages) if needs_values(_method(stage))]
-    return WithValues(policy, with_values) if with_values else policy
+    return WithValues(policy, with_values, bias=stages[0].kind != "reward_model") if with_values else policy
 
 
 def _method(stage: Stage) -> Method:

@@ -134,7 +134,12 @@ def _score_split(
     model: PreTrainedModel, split: Split, known: References, job: Job, progress: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
     records = score_pairs(model, split.rows, known, budget=job.budget, progress=progress)
-    return match_unpaired([{"family": e.family, **r} for e, r in zip(split.examples, records, strict=True)])
+    given = [
+        {"family": e.family, **record}
+        for e, record in zip(split.examples, records, strict=True)
+        if e.chosen or e.rejected
+    ]
+    return match_unpaired(given)
 
 
 def _questions(split: Split, n: int) -> list[Question]:

@@ -76,6 +76,20 @@ def score_with_lm_eval(
     Raises:
         RunError: lm-eval failed, with the last lines that it said.
     """
+    document = run_lm_eval(
+        checkpoint, task, chat=chat, dtype=dtype, device=device, batch_size=batch_size, python=python
+    )
+    return _records(task, [sample for samples in document["samples"].values() for sample in samples])
+
+
+def run_lm_eval(
+    checkpoint: Checkpoint, task: Task, *, chat: bool, dtype: str, device: str, batch_size: int, python: str
+) -> dict[str, Any]:
+    """Return what lm-eval leaves: `samples` by task, and `cpu_s`, the processor's seconds without loading the model.
+
+    Raises:
+        RunError: it failed, with the last lines that it said.
+    """
     with tempfile.TemporaryDirectory(prefix="preflab-lm-eval-") as scratch:
         folder = Path(scratch)
         request = {
@@ -97,8 +111,8 @@ def score_with_lm_eval(
         if done.returncode != 0:
             said = " ".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
             raise RunError(f"lm-eval failed on {task.benchmark.name}: {said}")
-        found = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
-    return _records(task, [sample for samples in found.values() for sample in samples])
+        document: dict[str, Any] = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+        return document
 
 
 def _tasks(task: Task, folder: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ the state of the random number generators and takes a dozen seconds to import.
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def as_they_are(docs: Any) -> Any:
 def main(path: str) -> None:
     """Run the tasks of a request and write their samples."""
     import lm_eval
+    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     request = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -41,19 +43,20 @@ def main(path: str) -> None:
             shots = [*_lines(task["fewshot"]), "process_docs: !function rows.as_they_are"]
             lines += ["fewshot_config:", *(f"  {line}" for line in shots)]
         (pack / f"{task['name']}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # The batch size of simple_evaluate is not passed on to a model object.
+    model = HFLM(**request["model"], batch_size=request["batch_size"], device=request["device"])
+    began = time.process_time()
     found = lm_eval.simple_evaluate(
-        model="hf",
-        model_args=request["model"],
+        model=model,
         tasks=[task["name"] for task in request["tasks"]],
-        batch_size=request["batch_size"],
-        device=request["device"],
         task_manager=TaskManager(include_path=str(pack), include_defaults=False),
         apply_chat_template=request["chat"],
         bootstrap_iters=0,
         log_samples=True,
     )
     samples = {name: [_plain(sample) for sample in found["samples"][name]] for name in found["samples"]}
-    Path(request["out"]).write_text(json.dumps({"version": lm_eval.__version__, "samples": samples}), encoding="utf-8")
+    document = {"cpu_s": time.process_time() - began, "samples": samples}
+    Path(request["out"]).write_text(json.dumps(document), encoding="utf-8")
 
 
 def _lines(settings: dict[str, Any]) -> list[str]:

@@ -92,8 +92,11 @@ def difference(benchmark: Benchmark, records: Records, baseline: Records, metric
     gaps, clusters = ours - theirs, _clusters(records)
     better = gaps if benchmark.higher_is_better else -gaps
     won, lost = int((better > 0).sum()), int((better < 0).sum())
-    if clusters is None and _is_binary(ours) and _is_binary(theirs):
-        interval = paired_interval(int((gaps > 0).sum()), int((gaps < 0).sum()), len(gaps))
+    binary = _is_binary(ours) and _is_binary(theirs)
+    if binary and (clusters is None or not gaps.any()):
+        # Where no item of any cluster changed, clusters are what could have changed.
+        n = len(set(clusters)) if clusters else len(gaps)
+        interval = paired_interval(int((gaps > 0).sum()), int((gaps < 0).sum()), n)
         p, test = mcnemar_p(won, lost), "McNemar"
     else:
         interval = mean_interval(gaps, clusters=clusters)
