@@ -46,6 +46,8 @@ def test_vllm_samples_the_models_own_distribution_with_a_stream_per_key(stand_in
     assert params[0].seed == params[2].seed != params[1].seed
     assert (params[0].temperature, params[0].top_p, params[0].top_k, params[0].max_tokens) == (1.0, 1.0, 0, 3)
     assert params[0].stop_token_ids == [2, 3]
+    sample(prompts, ["a", "b", "a"], 3, 0.1)
+    assert [each.temperature for each in LLM.last.asked[-1][1]] == [0.1] * 3
     assert LLM.last.settings["model"] == str(tmp_path) and LLM.last.settings["generation_config"] == "vllm"
 
 

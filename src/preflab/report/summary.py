@@ -17,8 +17,8 @@ def summary(tables: StudyTables) -> dict[str, Any]:
     """Return everything the page concludes as JSON-like data.
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
-    behaviour (per split and group), properties (per group), effects (what training did, per group), findings, diverged,
-    stopped, missing.
+    behaviour (per split and group), properties (per group), effects (what training did, per group), judged (what judges
+    said, per start point), findings, diverged, stopped, missing.
     """
     analysis = analyse(tables)
     return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analysis))}
@@ -48,6 +48,10 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
             for group, facts in analysis.properties.items()
         ],
         "effects": [_effect(effect) for effect in analysis.effects.values()],
+        "judged": [
+            {key: each[key] for key in ("protocol", "judge", "study", "current", "pooled", "controls", "warnings")}
+            for each in analysis.tables.judged
+        ],
         "findings": list(analysis.findings),
         "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),
         "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation", "needed"]].to_dict("records"),

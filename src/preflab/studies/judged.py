@@ -44,7 +44,7 @@ def study_plans(study: Path, protocol: PairProtocol, split: str) -> list[Plan]:
         before = {int(c.seed): c for c in mine[mine["method"] == ""].itertuples()}
         trained = [c for c in mine[mine["method"] != ""].itertuples() if c.seed in before or -1 in before]
         if trained:
-            found.append(_planned(study.name, str(start), split, protocol, before, trained, answered))
+            found.append(_planned(str(tables.study["name"]), str(start), split, protocol, before, trained, answered))
     if not found:
         raise ConfigError(
             f"{study}: no finished cell with answers to {split} prompts beside those of its start point; run the study."
