@@ -30,8 +30,8 @@ def accuracy(
 
     Args:
         pairs: preference pairs, in any format that preflab reads.
-        scorers: rewards (pocket, math, last-number, constraints, file.py:NAME), reward models (sequence classifiers),
-            or language models (folders, adapters, Hub ids).
+        scorers: rewards (pocket, math, last-number, constraints, sentiment, file.py:NAME), reward models (sequence
+            classifiers), or language models (folders, adapters, Hub ids).
         reference: the start point of the language models.
         split: of a folder with files named after splits, or of a Hub data set.
         columns: the file's own column names, such as family=category,prompt=question.
