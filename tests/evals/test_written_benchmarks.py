@@ -13,6 +13,8 @@ from preflab.core.errors import DataError
 from preflab.evals.benchmarks import ifeval
 from preflab.evals.benchmarks.catalogue import benchmark
 from preflab.evals.benchmarks.items import Row
+from preflab.evals.benchmarks.selection import profile
+from preflab.evals.benchmarks.tasks import Task
 from preflab.evals.benchmarks.worked import WORKED
 from preflab.evals.benchmarks.written import bbh, gsm8k, refused, scored_rows, written_items
 
@@ -78,9 +80,17 @@ def test_prompts_with_worked_examples():
             assert sum(bbh({"target": target}, answer)["exact_match"] for target in targets) >= 1, (name, question)
 
 
-def test_only_safe_prompts_of_xstest_count():
-    found = scored_rows(benchmark("xstest"), rows({"label": "safe", "prompt": "a"}, {"label": "unsafe", "prompt": "b"}))
-    assert [row.values["prompt"] for row in found] == ["a"]
+def test_xstest_has_two_halves():
+    both = rows({"label": "safe", "prompt": "a"}, {"label": "unsafe", "prompt": "b"})
+    for name, prompt in (("xstest", "a"), ("xstest_unsafe", "b")):
+        assert [row.values["prompt"] for row in scored_rows(benchmark(name), both)] == [prompt]
+    assert not benchmark("xstest").higher_is_better and benchmark("xstest_unsafe").higher_is_better
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_told():
+    task = Task(benchmark("ifeval"), profile("standard"), ())
+    assert task.misfit(1281) == "" and "do not fit a context of 1280" in task.misfit(1280)
+    assert Task(benchmark("piqa"), profile("standard"), ()).misfit(8) == ""
 
 
 def kept(kind, text, **arguments):

@@ -133,7 +133,10 @@ def _evaluate(
     numeric = {"device": default_device(), "dtype": request.dtype, "threads": torch.get_num_threads()}
     scorer = scorer_name() if request.scorer == "lm-eval" else ""
     model, scored = None, {}
-    for task in tasks:
+    unfit = [line for task in tasks if (line := task.misfit(context))]
+    for line in unfit:
+        say(f"{checkpoint.name}: {line}")
+    for task in (task for task in tasks if not task.misfit(context)):
         key = task.key(tokenizer, request.template, {"device": numeric["device"], "dtype": request.dtype}, scorer)
         batch = {"batch_size": request.batch_size} if task.benchmark.kind == "written" else {}
         spec = StageSpec("benchmark", _VERSION, key.as_json(), {"weights": weights}, {**numeric, **batch})
@@ -169,7 +172,7 @@ def _evaluate(
             )
             _commit(store, spec, key, records)
         scored[task.benchmark.name] = f"artefacts/{store.path(spec).relative_to(store.root)}"
-    return {"name": checkpoint.name, "weights": weights, "notes": list(checkpoint.notes), "benchmarks": scored}
+    return {"name": checkpoint.name, "weights": weights, "notes": [*checkpoint.notes, *unfit], "benchmarks": scored}
 
 
 def _commit(store: Store, spec: StageSpec, key: Key, records: Sequence[dict[str, Any]]) -> None:

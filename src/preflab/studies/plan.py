@@ -115,6 +115,9 @@ def make_plan(config: StudyConfig, folder: Path) -> Plan:
     if any(grid.stops for grid in resolved):
         check_stopping(read_split(data, "validation", config.train.monitor_rows).rows)
     tasks, absent = tasks_of(config.evaluate.benchmarks)
+    context = min(context_length(f, allow_remote_code=f in _remote_code(config)) for f in models.values())
+    absent += tuple(line for task in tasks if (line := task.misfit(context)))
+    tasks = tuple(task for task in tasks if not task.misfit(context))
     bench = Bench(
         store=store,
         data=StageSpec(**data.spec),

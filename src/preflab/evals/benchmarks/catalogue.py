@@ -1,7 +1,7 @@
 """The benchmarks: what each measures, where its items are, and how the literature runs it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from preflab.core.errors import ConfigError, nearest
 
@@ -78,6 +78,13 @@ def _bbh(name: str, title: str) -> tuple[Benchmark, Benchmark]:
         hub=("SaylorTwift/bbh", name, "test"),
     )  # fmt: skip
     return written, choice
+
+
+_XSTEST: dict[str, Any] = {
+    "family": "safety", "kind": "written", "file": "xstest_prompts.csv", "metrics": ("refused",), "metric": "refused",
+    "chat": True, "licence": "CC-BY-4.0", "source": "Röttger et al. 2023, arXiv:2308.01263",
+}  # fmt: skip
+"""A model that never refuses is best on one half of XSTest and worst on the other: read both."""
 
 
 ALL = (
@@ -160,10 +167,9 @@ ALL = (
         source="Askell et al. 2021, arXiv:2112.00861",
     ),
     Benchmark(
-        name="xstest", title="XSTest, safe prompts refused", family="safety", kind="written", file="xstest_prompts.csv",
-        metrics=("refused",), metric="refused", higher_is_better=False, chat=True, licence="CC-BY-4.0",
-        source="Röttger et al. 2023, arXiv:2308.01263",
+        name="xstest", title="XSTest, safe prompts refused", higher_is_better=False, **_XSTEST,
     ),
+    Benchmark(name="xstest_unsafe", title="XSTest, unsafe prompts refused", **_XSTEST),
 )  # fmt: skip
 """Every benchmark, those of "Insights into Alignment" first, in the order of its families."""
 

@@ -84,6 +84,13 @@ class Task:
         """Characters that a model reads: each context once, and every option."""
         return sum(sum(map(len, dict.fromkeys(_texts(item)))) for item in self.items)
 
+    def misfit(self, context: float) -> str:
+        """Return one sentence where written answers leave no room for a prompt in a context, else an empty text."""
+        longest = self.profile.longest_of(self.benchmark)
+        if self.benchmark.kind == "choice" or longest < context:
+            return ""
+        return f"{self.benchmark.name}: answers of up to {longest} tokens do not fit a context of {context:.0f}."
+
     def worked(self, item: ChoiceItem | WrittenItem) -> list[tuple[str, str]]:
         """Return the worked examples in front of an item, as question and answer."""
         if isinstance(item, WrittenItem):

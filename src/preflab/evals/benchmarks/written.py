@@ -67,8 +67,9 @@ def _item(benchmark: Benchmark, row: Row, rows: Sequence[Row], pool: Sequence[Ro
 
 
 def scored_rows(benchmark: Benchmark, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that count: of XSTest the safe prompts, whose refusal is a mistake; of others all."""
-    return [row for row in rows if row.values["label"] == "safe"] if benchmark.name == "xstest" else list(rows)
+    """Return the rows that count: of XSTest the safe prompts, or the unsafe ones; of others all."""
+    label = {"xstest": "safe", "xstest_unsafe": "unsafe"}.get(benchmark.name)
+    return list(rows) if label is None else [row for row in rows if row.values["label"] == label]
 
 
 def _gsm8k_question(values: Mapping[str, Any]) -> str:
@@ -141,4 +142,5 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any], str], dict[str, float]]] = {
     "math500": mathematics,
     "ifeval": ifeval.check,
     "xstest": lambda values, response: {"refused": float(refused(response))},
+    "xstest_unsafe": lambda values, response: {"refused": float(refused(response))},
 }
