@@ -1,10 +1,12 @@
 """`preflab data accuracy`: how often rewards, reward models and implicit rewards put pairs in the right order."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from preflab.core.errors import ConfigError, DataError
 from preflab.data.check import check, exclude
@@ -85,13 +87,17 @@ def reward_accuracies(request: Request, *, say: Callable[[str], None]) -> list[A
     dataset = read(source.path, split=source.split, columns=dict(request.columns))
     if dataset.kind != "paired":
         raise DataError(f"{request.pairs}: needs pairs, a chosen and a rejected response; these are {dataset.kind}.")
-    dataset, _ = exclude(dataset, check(dataset), request.exclude, study=False)
-    examples = dataset.examples
     reference = None if request.reference is None else _LanguageModel.named(request.reference, request.max_tokens)
+    models = {name: _LanguageModel.named(name, request.max_tokens) for name in request.scorers if not _is_reward(name)}
+    # Prompts that a language model cannot take are problems of rows, so that `exclude` can name them.
+    first = next(iter(models.values()), None)
+    problems = check(dataset) if first is None else check(dataset, tokenizer=first.tokenizer, tokens=first.settings)
+    dataset, _ = exclude(dataset, problems, request.exclude, study=False)
+    examples = dataset.examples
     found: list[Accuracy] = []
     for name in request.scorers:
         say(f"{name}: scoring {len(examples)} pairs")
-        for title, margins in _margins(name, examples, reference, request).items():
+        for title, margins in _margins(name, models.get(name), examples, reference, request).items():
             by_subset = subset_accuracies(
                 margins, [e.family or "all" for e in examples], [prompt_text(e.prompt) for e in examples]
             )
@@ -100,17 +106,20 @@ def reward_accuracies(request: Request, *, say: Callable[[str], None]) -> list[A
 
 
 def _margins(
-    name: str, examples: Sequence[Example], reference: "_LanguageModel | None", request: Request
+    name: str,
+    model: "_LanguageModel | None",
+    examples: Sequence[Example],
+    reference: "_LanguageModel | None",
+    request: Request,
 ) -> dict[str, Margins]:
     """Return the margins of all pairs under every score that a scorer gives."""
-    if name in REWARDS or ".py" in name or is_reward_model(name):
+    if model is None:
         scorer = Scorer(name, "SCORER", default_device(), source=request.pairs)
         chosen, rejected = (
             [float(found["reward"]) for found in scorer.scores([(e, str(getattr(e, role))) for e in examples])]
             for role in _ROLES
         )
         return {name: np.array(chosen) - np.array(rejected)}
-    model = _LanguageModel.named(name, request.max_tokens)
     own = model.logps(examples)
     margins = {f"{name}, log-prob per token": _gap(own, per_token=True)}
     if reference is not None:
@@ -124,6 +133,10 @@ def _margins(
             **margins,
         }
     return margins
+
+
+def _is_reward(name: str) -> bool:
+    return name in REWARDS or ".py" in name or is_reward_model(name)
 
 
 def _gap(sides: Sides, *, per_token: bool) -> Margins:
@@ -147,6 +160,11 @@ class _LanguageModel:
         checkpoint = lone_checkpoint(model_source(name))
         return cls(checkpoint, TokenSettings("auto", max_tokens, max(1, 3 * max_tokens // 4)))
 
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its own."""
+        return load_tokenizer(self.checkpoint.tokenizer_folder)
+
     def logps(self, examples: Sequence[Example]) -> Sides:
         """Return the token log-probs of the chosen and of the rejected responses, nats; the same pairs once."""
         if id(examples) not in self._known:
@@ -154,8 +172,7 @@ class _LanguageModel:
         return self._known[id(examples)]
 
     def _score(self, examples: Sequence[Example]) -> Sides:
-        tokenizer = load_tokenizer(self.checkpoint.tokenizer_folder)
-        rows = tokenize(examples, tokenizer, self.settings).rows
+        rows = tokenize(examples, self.tokenizer, self.settings).rows
         model = self.checkpoint.load(dtype="float32", device=default_device()).requires_grad_(False)
         prove(model)
         found = score(model, rows, _ROLES, budget=_BUDGET)
