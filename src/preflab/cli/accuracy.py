@@ -63,18 +63,18 @@ def accuracy(
     if json_:
         print(json.dumps([asdict(each) for each in found], indent=1))
         return 0
-    table = Table(box=None, pad_edge=False, caption="percent, with 95 % intervals; ties count half")
-    table.add_column("scorer")
-    for subset in found[0].subsets:
-        table.add_column(f"{subset.subset} ({subset.pairs})", justify="right")
-    table.add_column("mean of subsets", justify="right")
+    console = Console(highlight=False)
     for each in found:
-        cells = [
-            f"{_shown(s.accuracy.estimate, s.accuracy.low, s.accuracy.high)}{f', {s.ties} ties' if s.ties else ''}"
-            for s in each.subsets
-        ]
-        table.add_row(each.scorer, *cells, _shown(each.mean.estimate, each.mean.low, each.mean.high))
-    Console(highlight=False).print(table)
+        console.print(each.scorer, soft_wrap=True, markup=False)
+        table = Table(box=None, pad_edge=False)
+        for column in ("  subset", "pairs", "ties", "right, % (95 %)"):
+            table.add_column(column, justify="left" if column == "  subset" else "right")
+        for s in each.subsets:
+            shown = _shown(s.accuracy.estimate, s.accuracy.low, s.accuracy.high)
+            table.add_row(f"  {s.subset}", f"{s.pairs:,}", f"{s.ties:,}", shown)
+        pairs, ties = (f"{sum(getattr(s, name) for s in each.subsets):,}" for name in ("pairs", "ties"))
+        table.add_row("  mean of subsets", pairs, ties, _shown(each.mean.estimate, each.mean.low, each.mean.high))
+        console.print(table)
     return 0
 
 
