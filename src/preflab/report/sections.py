@@ -254,7 +254,7 @@ def cost_table(analysis: Analysis) -> Table | None:
     if trained.empty:
         return None
     head = [("Method", ""), ("Cells", "whole grid"), ("Training", "sum"), ("Per cell", "mean training"),
-            ("Evaluation", "sum"), ("Diagnosis", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
+            ("Evaluation", "sum, benchmarks included"), ("Diagnosis", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
             ("Tokens per second", "training"), ("Own answers", "tokens sampled")]  # fmt: skip
     rows = [_cost(analysis.title(m), trained[trained["method"] == m]) for m in analysis.methods]
     rows.append(_cost("all methods", trained))
@@ -266,7 +266,7 @@ def cost_table(analysis: Analysis) -> Table | None:
     bases = cells[cells["method"] == ""]
     if not bases.empty and bases["evaluate_s"].notna().any():
         rows.append([Cell("start points", kind="text"), Cell(str(len(bases))), Cell(MISSING), Cell(MISSING),
-                     Cell(duration(bases["evaluate_s"].sum())), Cell(duration(_diagnosis_s(bases))),
+                     Cell(duration(_evaluation_s(bases))), Cell(duration(_diagnosis_s(bases))),
                      *[Cell(MISSING)] * 4])  # fmt: skip
     if not (trained["sampled_tokens"] > 0).any():
         head, rows = head[:-1], [row[:-1] for row in rows]
@@ -281,13 +281,17 @@ def _cost(name: str, cells: Any) -> list[Cell]:
         Cell(f"{len(cells):,}"),
         Cell(duration(train)),
         Cell(duration(cells["train_s"].mean())),
-        Cell(duration(cells["evaluate_s"].sum(min_count=1))),
+        Cell(duration(_evaluation_s(cells))),
         Cell(duration(_diagnosis_s(cells))),
         Cell(big(tokens)),
         Cell(percent(cells["n_steps"].sum() / cells["planned_steps"].sum(min_count=len(cells)))),
         Cell(big(speed)),
         Cell(big(cells["sampled_tokens"].sum(min_count=1))),
     ]
+
+
+def _evaluation_s(cells: Any) -> float:
+    return float(cells[["evaluate_s", "benchmarks_s"]].stack().sum(min_count=1))
 
 
 def _diagnosis_s(cells: Any) -> float:

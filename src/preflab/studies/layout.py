@@ -8,7 +8,6 @@ from typing import Any
 from preflab.evals.benchmarks.tasks import Task
 from preflab.studies.amounts import PAIR
 from preflab.studies.benchmarking import work_of
-from preflab.studies.config import BenchmarksConfig
 from preflab.studies.prepare import read_split
 from preflab.studies.resources import tokenizer_of
 from preflab.studies.stages import Stage, Work
@@ -83,21 +82,33 @@ class Layout(Trainings):
 
     def _benchmarks(self, of: Stage, inputs: Mapping[str, str]) -> list[Stage]:
         """Return one stage per benchmark; its spec holds everything that its score depends on."""
-        config = self.config.evaluate.benchmarks
-        return [] if config is None else [self._benchmark(task, config, of, inputs) for task in self.tasks]
+        return [self._benchmark(task, params, of, inputs) for task, params in self._asked]
 
-    def _benchmark(self, task: Task, config: BenchmarksConfig, of: Stage, inputs: Mapping[str, str]) -> Stage:
-        numeric = {"device": self.bench.device, "dtype": self.bench.dtype}
-        params: dict[str, Any] = {
-            "key": task.key(tokenizer_of(self.bench), config.template, numeric).as_json(),
-            "profile": config.profile,
-            "template": config.template,
-            "batch_size": config.batch_size,
-            "end_ids": list(self.bench.end_ids),
-        }
+    def _benchmark(self, task: Task, params: Mapping[str, Any], of: Stage, inputs: Mapping[str, str]) -> Stage:
         label = f"{task.benchmark.title} of {_named(of)}"
         spec = self._spec("benchmark", params, inputs)
         return self._stage(spec, label, (of.id,), work_of(task), of.start, **_of(of))
+
+    @functools.cached_property
+    def _asked(self) -> list[tuple[Task, dict[str, Any]]]:
+        """The benchmarks with what decides a score beside the weights, which is the same for every cell."""
+        config = self.config.evaluate.benchmarks
+        if config is None:
+            return []
+        tokenizer = tokenizer_of(self.bench)
+        numeric = {"device": self.bench.device, "dtype": self.bench.dtype}
+        shared = {"profile": config.profile, "template": config.template, "batch_size": config.batch_size}
+        return [
+            (
+                task,
+                {
+                    "key": task.key(tokenizer, config.template, numeric).as_json(),
+                    "end_ids": list(self.bench.end_ids),
+                    **shared,
+                },
+            )
+            for task in self.tasks
+        ]
 
     def _diagnosis(self, of: Stage, evaluation: Stage, inputs: Mapping[str, str]) -> Stage:
         assert self.config.diagnose is not None
