@@ -254,7 +254,8 @@ def cost_table(analysis: Analysis) -> Table | None:
     if trained.empty:
         return None
     head = [("Method", ""), ("Cells", "whole grid"), ("Training", "sum"), ("Per cell", "mean training"),
-            ("Evaluation", "sum, benchmarks included"), ("Diagnosis", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
+            ("Evaluation", "sum, with benchmarks"),
+            ("Diagnosis", "sum"), ("Tokens", "trained on"), ("Steps", "of those planned"),
             ("Tokens per second", "training"), ("Own answers", "tokens sampled")]  # fmt: skip
     rows = [_cost(analysis.title(m), trained[trained["method"] == m]) for m in analysis.methods]
     rows.append(_cost("all methods", trained))
