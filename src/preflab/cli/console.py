@@ -67,24 +67,6 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def print_status(found: dict[str, Any]) -> None:
-    """Print how far a study is."""
-    console = Console(highlight=False)
-    console.print(f"{found['study']}: {found['state']}")
-    for kind, counts in found["stages"].items():
-        console.print(f"{kind}: {counts['done']} of {counts['total']}")
-    for each in found["running"]:
-        console.print(f"running: {escape(each['label'])} ({escape(each['what'])} {each['done']} of {each['total']})")
-    for each in found["failed"]:
-        console.print(f"failed: {escape(each['label'])}: {escape(each['error'].splitlines()[0])}")
-    if found["seconds_left"]:
-        console.print(f"about {duration(found['seconds_left'])} left")
-    if found["state"] == "stopped" and found["command"]:
-        console.print(f"continue with: {escape(found['command'])}")
-    if found["report"]:
-        console.print(found["report"])
-
-
 def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool) -> int:
     """Run a study, showing progress on stderr; print the path of its report, or a summary, on stdout.
 

@@ -86,25 +86,36 @@ def run(study: Path, *, set_: Overrides = [], out: Out = None, json_: Json = Fal
     return execute_and_print(config, out or Path("runs") / config.study, as_json=json_)
 
 
-def status(study: Path, *, json_: Json = False) -> int:
-    """Show how far a study is; works while another process runs it.
+def status(
+    study: Path,
+    *,
+    watch: Annotated[
+        bool, Parameter(negative=(), help="Show it again every two seconds until the study ends.")
+    ] = False,
+    json_: Json = False,
+) -> int:
+    """Show how far a study is and what leads so far; works while another process runs it.
 
     Examples:
         preflab status runs/my-study
+        preflab status runs/my-study --watch
 
     Args:
         study: folder of the study, or its study file.
+        watch: show it again every two seconds until the study ends.
         json_: print JSON.
     """
-    from preflab.cli.console import print_status
+    from preflab.cli.progress import print_status, watch_status
     from preflab.report.status import study_status
     from preflab.studies.study_file import study_folder
 
-    found = study_status(study_folder(study))
-    if json_:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+    folder = study_folder(study)
+    if watch and not json_:
+        watch_status(folder)
+    elif json_:
+        print(json.dumps(study_status(folder), ensure_ascii=False, indent=1))
     else:
-        print_status(found)
+        print_status(study_status(folder))
     return 0
 
 

@@ -15,6 +15,9 @@ from filelock import FileLock, Timeout
 from preflab.core.errors import StudyLocked
 from preflab.store.artefacts import write_json
 
+RUN = "run"
+"""Task under which the run itself says how far it is."""
+
 
 @contextlib.contextmanager
 def study_lock(study: Path) -> Iterator[None]:

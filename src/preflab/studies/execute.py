@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.store.artefacts import write_json
-from preflab.store.ledger import Ledger, seconds_of, study_lock
+from preflab.store.ledger import RUN, Ledger, seconds_of, study_lock
 from preflab.studies.config import StudyConfig
 from preflab.studies.index import write_index
 from preflab.studies.plan import Plan, make_plan
@@ -22,6 +22,7 @@ PLAN = "plan.json"
 RESOLVED = "study.resolved.yaml"
 REPORT = "report.html"
 _INDEX_EVERY_S = 30.0
+_TELL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,19 @@ def execute(
         (folder / RESOLVED).write_text(dump(config), encoding="utf-8")
         write_plan(plan)
         planned(plan)
-        ledger, indexed = Ledger(folder), 0.0
+        ledger, indexed, told = Ledger(folder), 0.0, 0.0
         ledger.append("run", command=command)
         began = time.monotonic()
 
         def watch_and_index(state: State) -> None:
-            """Keep the index fresh, so that a report of the part that is done can be written at any time."""
-            nonlocal indexed
+            """Keep the index fresh, so that the part that is done can be reported at any time, and say how far."""
+            nonlocal indexed, told
             if time.monotonic() - indexed > _INDEX_EVERY_S:
                 write_index(plan, state, command=command, wall_s=_wall_s(ledger) + time.monotonic() - began)
                 indexed = time.monotonic()
+            if time.monotonic() - told > _TELL_EVERY_S:
+                ledger.report_progress(RUN, {"done": len(state.done), "total": state.total, "left_s": state.left_s})
+                told = time.monotonic()
             watch(state)
 
         # The report's libraries take a second to import, which is free while workers compute.
@@ -80,6 +84,7 @@ def execute(
         try:
             state = runner.run()
         finally:
+            ledger.end_progress(RUN)
             ledger.append("ran", seconds=round(time.monotonic() - began, 1))
             write_index(plan, runner.state, command=command, wall_s=_wall_s(ledger))
             write_plan(plan)  # evaluations that followed a selection are known now
