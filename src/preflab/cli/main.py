@@ -38,6 +38,7 @@ COMMANDS = (
     Command("run", "preflab.cli.study:run", "Run a study, or continue it where it stopped.", _STUDY),
     Command("status", "preflab.cli.study:status", "Show how far a study is.", _STUDY),
     Command("report", "preflab.cli.study:report", "Write the report of a study as one HTML file.", _STUDY),
+    Command("view", "preflab.cli.view:view", "Show the report in the browser, live while the study runs.", _STUDY),
     Command("demo", "preflab.cli.study:demo", "Run a whole study offline in minutes.", _STUDY),
     Command("train", "preflab.cli.study:train", "Train one model with one method.", _STUDY),
     Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),

@@ -71,9 +71,18 @@ def write_page(text: str, out: Path) -> Path:
     return out
 
 
-def render(tables: StudyTables) -> str:
-    """Return the page as text."""
-    return template("page.html.j2").render(_context(analyse(tables)))
+def render(tables: StudyTables, *, live: bool = False) -> str:
+    """Return the page as text.
+
+    Args:
+        tables: what the study measured.
+        live: whether `preflab view` serves it, so that it can ask how far the study is.
+    """
+    context = _context(analyse(tables))
+    if not live:
+        return template("page.html.j2").render(context)
+    script = (_HERE / "view.js").read_text(encoding="utf-8")
+    return template("view.html.j2").render(**context, live_js=script, live_hash=script_hash(script))
 
 
 def template(name: str) -> jinja2.Template:
