@@ -1,22 +1,11 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("preflab_synthetic", Path(__file__).with_name("synthetic.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up here
-    spec.loader.exec_module(module)
-    return module
+from tests.report import synthetic as invented
 
 
 @pytest.fixture(scope="session")
 def synthetic():
     """The module that invents studies."""
-    return _load()
+    return invented
 
 
 @pytest.fixture(scope="session")
