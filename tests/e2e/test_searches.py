@@ -181,3 +181,22 @@ def test_an_arm_that_stops_early_stands_beside_the_one_that_does_not(world, tmp_
     assert (cells["n_steps"] < 9).any()
     page = (tmp_path / "whole" / "report.html").read_text()
     assert "DPO with early stopping" in page and "; kept after " in page and "dpo-stop keep the weights" in page
+
+
+def test_all_settings_are_evaluated_on_demand_and_nothing_is_trained_or_selected_anew(world, tmp_path):
+    cache, out, file = tmp_path / "cache", tmp_path / "out", tmp_path / "grid.yaml"
+    study = (world / "tune.yaml").read_text().partition("tune:")[0]
+    file.write_text(study.replace("[1e-4, 1e-3, 1e-2, 3e-2]", "[1e-3, 1e-2]"))
+    preflab("run", file, "--out", out, cache=cache)
+    before = index(out)
+    trained = sorted(path.name for path in out.glob("artefacts/train/*"))
+    assert before.loc[~before["selected"], "evaluate"].isna().all()
+    command = ("--set", "evaluate.settings=all", "--out", out)
+    plan = json.loads(preflab("plan", file, *command, "--json", cache=cache).stdout)["stages"]
+    assert [stage["kind"] for stage in plan if not stage["done"]] == ["evaluate"] * 4
+    preflab("run", file, *command, cache=cache)
+    after = index(out)
+    assert sorted(path.name for path in out.glob("artefacts/train/*")) == trained
+    assert after["evaluate"].notna().all()
+    assert after["selected"].tolist() == before["selected"].tolist()
+    assert after.loc[after["selected"], "evaluate"].tolist() == before.loc[before["selected"], "evaluate"].tolist()

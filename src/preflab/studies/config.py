@@ -204,6 +204,11 @@ class EvaluateConfig(Section):
     select_by: Literal["auto", "reward", "accuracy"] = Field(
         "auto", description="validation metric that picks settings"
     )
+    settings: Literal["selected", "all"] = Field(
+        "selected",
+        description="which settings of a grid are evaluated: those that validation selects, or all, so that the report "
+        "can say how much a method depends on its settings; the ranking stays with the selected ones",
+    )
     benchmarks: (
         Annotated[BenchmarksConfig, BeforeValidator(_benchmarks, json_schema_input_type=str | BenchmarksConfig)] | None
     ) = Field(None, description="benchmarks of every start point and final cell; a profile's name stands for it")

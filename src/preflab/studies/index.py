@@ -48,7 +48,7 @@ def _cell(plan: Plan, state: State, known: Known, cell: Cell) -> dict[str, Any]:
     stage = stopped.leg if stopped else next((s for s in stages if plan.explorer.diverged(s.spec)), stages[-1])
     trained = find(stage.spec)
     selected = not layout.is_searched(cell) or known.selected.get(cell.group) == cell.setting
-    final = _final(plan, layout.judge(stage)) if selected else _final(plan, [])
+    final = _final(plan, layout.judge(stage) if selected else layout.judge_unselected(stage))
     validated = find(layout.validate(stage).spec) if layout.is_searched(cell) else None
     judge = find(stage.reads["reward_model"]) if "reward_model" in stage.reads else None
     return {

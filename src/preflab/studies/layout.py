@@ -57,6 +57,10 @@ class Layout(Trainings):
         """Return the stages of a final cell after its training: evaluation, what training did to it, benchmarks."""
         return [self.evaluate(train), *self.examine(train), *self._benchmarks(train, {"train": train.id})]
 
+    def judge_unselected(self, train: Stage) -> list[Stage]:
+        """Return the stages that a cell has after its training, selected or not."""
+        return [self.evaluate(train)] if self.config.evaluate.settings == "all" else []
+
     def judge_start(self, start: str, seed: int | None) -> list[Stage]:
         """Return the same of a start point as it is."""
         benchmarks = self._benchmarks(self.reference(start, seed), {"start": self._start_id(start, seed)})

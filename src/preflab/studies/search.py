@@ -126,6 +126,7 @@ class _Search:
         for group, cells in running.items():
             trains = [layout.train(cell) for cell in cells]
             self.known.stages += [leg for cell in cells for leg in layout.legs(cell)]
+            self.known.stages += [stage for train in trains for stage in layout.judge_unselected(train)]
             found = self._judge(trains)
             if found is not None:
                 best = next(iter(best_settings(found, 1)), None)
