@@ -21,7 +21,7 @@ from preflab.diagnose.checkpoints import (
 from preflab.report.effect_tables import TITLES, WARNINGS, alike_table
 from preflab.report.page import template, write_page
 from preflab.report.sections import Cell, Table
-from preflab.report.svg import COLOURS, MUTED, FigureText, panels, style, to_svg
+from preflab.report.svg import COLOURS, MUTED, FigureText, drawn, panels, style
 from preflab.report.wording import count, signed
 from preflab.stats.intervals import Interval, mean_interval
 
@@ -170,9 +170,10 @@ def _figure(sound: Sequence[Examined]) -> FigureText:
             axis.set_yticks([-k for k in range(len(roles))], [TITLES[role] for role in roles])
             axis.axvline(0, color=MUTED, linewidth=0.8)
             axis.set_xlabel(label)
-        svg = to_svg(figure, "diagnosis-changes", "Change of log-probs since the start point, by kind of response.")
-    return FigureText(
-        svg,
+    return drawn(
+        figure,
+        "diagnosis-changes",
+        "Change of log-probs since the start point, by kind of response.",
         "Change of the log-prob since the start point: means over pairs with 95 % intervals; pairs of one prompt count "
         "once. Of shuffled and repeated tokens without the first, which may be the chosen response's.",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from preflab.report.analysis import Analysis
 from preflab.report.behaviour import Behaviour
 from preflab.report.ranking import POOLED, RankedMethod, group_intervals
-from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, panels, settle, spread, style, to_svg
+from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, drawn, panels, settle, spread, style
 from preflab.report.tables import Group, final_cells
 from preflab.stats.intervals import Interval
 
@@ -30,14 +30,13 @@ def ranking_figure(analysis: Analysis) -> FigureText | None:
         axes[0, 0].set_yticks(range(len(order)), [analysis.title(m) for m in order], color=INK)
         axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
         figure.supxlabel(_axis_label(analysis), fontsize=8.5, color=MUTED)
-        svg = to_svg(
-            figure, "ranking", "Score of every method with 95 % intervals; the numbers are in the table below."
-        )
     caption = (
         "Bars: 95 % intervals over prompts and seeds. Ticks: single seeds. Filled: test prompts; hollow: "
         "out-of-distribution prompts. Dashed: the start point on the test prompts."
     )
-    return FigureText(svg, caption)
+    return drawn(
+        figure, "ranking", "Score of every method with 95 % intervals; the numbers are in the table below.", caption
+    )
 
 
 def _order(analysis: Analysis, scopes: Sequence[str]) -> list[str]:
@@ -89,8 +88,12 @@ def sizes_figure(analysis: Analysis) -> FigureText | None:
             _size_lines(axis, analysis, start, found, scale)
         axes[0, 0].set_ylabel(_axis_label(analysis))
         _label_lines(figure, axes[0])
-        svg = to_svg(figure, "sizes", "Score against training pairs, by method; the numbers are in the table below.")
-    return FigureText(svg, "Lines: means over seeds; bars: 95 % intervals. Dashed: the start point without training.")
+    return drawn(
+        figure,
+        "sizes",
+        "Score against training pairs, by method; the numbers are in the table below.",
+        "Lines: means over seeds; bars: 95 % intervals. Dashed: the start point without training.",
+    )
 
 
 def _size_lines(axis: Any, analysis: Analysis, start: str, found: dict[Group, Interval], scale: float) -> None:
@@ -160,8 +163,6 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         figure.supylabel("change of log-prob, nats per response", fontsize=8.5, color=MUTED)
         _label_lines(figure, axes.flat, aside=0)
-        svg = to_svg(figure, f"likelihood-{analysis.starts.index(start)}",
-                     f"Log-probs of chosen and rejected responses during training from {start}.")  # fmt: skip
     caption = (
         f"From {start}, {analysis.size:,} pairs: change since the first step of the mean log-prob of chosen (blue, "
         "solid) and rejected (orange, dashed) validation responses, and of answers to other prompts, which are unseen "
@@ -172,7 +173,12 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
             " Where runs stop early, triangles mark the weights that each kept; lines go on over the seeds that still "
             "train."
         )
-    return FigureText(svg, caption)
+    return drawn(
+        figure,
+        f"likelihood-{analysis.starts.index(start)}",
+        f"Log-probs of chosen and rejected responses during training from {start}.",
+        caption,
+    )
 
 
 _FOLLOWED = (
@@ -226,12 +232,13 @@ def frontier_figure(analysis: Analysis) -> FigureText | None:
         figure.supxlabel("KL to the start point, nats per response (square-root scale)", fontsize=8.5, color=MUTED)
         _root_axis(axes[0], [facts[g].kl for g in groups])
         _label_points(figure, axes[0])
-        svg = to_svg(figure, "frontier", "Score against KL to the start point; the numbers are in the table below.")
     caption = (
         "Up is better, left is closer to the start point (star). Bars: 95 % intervals over prompts and seeds. A method "
         "below and to the right of another buys less with more change."
     )
-    return FigureText(svg, caption)
+    return drawn(
+        figure, "frontier", "Score against KL to the start point; the numbers are in the table below.", caption
+    )
 
 
 def _frontier(
@@ -319,9 +326,8 @@ def lengths_figure(analysis: Analysis) -> FigureText | None:
         axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
         axes[0, 0].set_xlim(left=0)
         figure.supxlabel("tokens per response", fontsize=8.5, color=MUTED)
-        svg = to_svg(figure, "lengths", "Distribution of response lengths; the numbers are in the table below.")
     caption = "Dot: median; thick: middle half; thin: 10 to 90 %. Percent: responses cut at the token limit."
-    return FigureText(svg, caption)
+    return drawn(figure, "lengths", "Distribution of response lengths; the numbers are in the table below.", caption)
 
 
 def _length_rows(axis: Any, analysis: Analysis, shown: list[Behaviour], order: list[str]) -> None:

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from preflab.report.analysis import Analysis
 from preflab.report.sections import Cell, Table
-from preflab.report.svg import COLOURS, INK, MUTED, FigureText, panels, style, to_svg
+from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import MISSING, count, number, percent, score_range, signed
 from preflab.stats.calibration import Bin, calibration
@@ -51,7 +51,6 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
             axes[0, 0].legend(handles[1:3], ["trained on", "gold"], loc="lower right", fontsize=8, frameon=False)
         figure.supxlabel("KL to the start point, nats per answer", fontsize=8.5, color=MUTED)
         figure.supylabel("reward, deviations from the first answers", fontsize=8.5, color=MUTED)
-        svg = to_svg(figure, "overoptimisation", "Reward of own answers against KL during training, by method.")
     gold = (
         "dashed: the gold reward, which nobody trained on. Where the dashed line turns down while the solid one rises, "
         "the reward is over-optimised."
@@ -62,7 +61,7 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
         f"{analysis.size:,} prompts; one line per run, in {_STAGES} equal parts of its training. Solid: the reward "
         f"that was trained on; {gold} Both in standard deviations of the first part's answers."
     )
-    return FigureText(svg, caption)
+    return drawn(figure, "overoptimisation", "Reward of own answers against KL during training, by method.", caption)
 
 
 def _curves(axis: Any, own: pd.DataFrame, *, both: bool) -> None:
@@ -127,12 +126,11 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
             axis.legend(fontsize=7.5, frameon=False)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         axes[0, 0].set_ylabel("validation pairs in the right order, %")
-        svg = to_svg(figure, "judges", "Accuracy of the reward model and of implicit rewards during training.")
     caption = (
         "The reward model against the implicit rewards of the methods (their log-ratio to the start point) on the same "
         "pairs and validation pairs. Lines: means over seeds; bands: their range."
     )
-    return FigureText(svg, caption)
+    return drawn(figure, "judges", "Accuracy of the reward model and of implicit rewards during training.", caption)
 
 
 def reliability_table(analysis: Analysis) -> Table | None:

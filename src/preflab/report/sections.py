@@ -1,14 +1,16 @@
 """The tables of the page: numbers already in words, ready for the template."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from preflab.report.analysis import Analysis
 from preflab.report.behaviour import Behaviour
+from preflab.report.cells import Cell as Cell
+from preflab.report.cells import Table as Table
+from preflab.report.cells import counted, measured
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, group_intervals
 from preflab.report.tables import Group
 from preflab.report.wording import (
@@ -28,36 +30,6 @@ from preflab.stats.intervals import Interval
 from preflab.stats.win_rates import WinRate
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table: the text, a second smaller line, and how it is set (`num`, `text`, `best`, `muted`)."""
-
-    text: str
-    note: str = ""
-    kind: str = "num"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table for the template; the first cell of a row is its header.
-
-    Args:
-        caption: what the table shows, for everyone.
-        head: column titles, each with an explanation that may be empty.
-        rows: cells, as many as titles.
-    """
-
-    caption: str
-    head: Sequence[tuple[str, str]]
-    rows: Sequence[Sequence[Cell]] = field(default_factory=list)
-
-    @property
-    def columns(self) -> list[tuple[str, str, str]]:
-        """Title, explanation and setting (`text` or `num`) of every column."""
-        kinds = [cell.kind if cell.kind == "text" else "num" for cell in self.rows[0]] if self.rows else []
-        return [(title, note, kind) for (title, note), kind in zip(self.head, kinds, strict=True)]
-
-
 def winners(analysis: Analysis) -> Table | None:
     """Return the best method of every start point on the test prompts, and over all start points."""
     split = next(iter(analysis.scores), None)
@@ -70,7 +42,8 @@ def winners(analysis: Analysis) -> Table | None:
         ("P(best)", "share of bootstrap draws in which it wins"),
     ]  # fmt: skip
     rows = [_winner(analysis, ranking) for s in scopes if (ranking := analysis.ranking(split, s))]
-    return Table(f"The best method from each start point, {count(analysis.size, 'training pair')}.", head, rows)
+    caption = f"The best method from each start point, {count(analysis.size, 'training pair')}."
+    return Table(caption, head, rows, "winners")
 
 
 def _winner(analysis: Analysis, ranking: Ranking) -> list[Cell]:
@@ -84,7 +57,7 @@ def _winner(analysis: Analysis, ranking: Ranking) -> list[Cell]:
         _scored(top.overall, rate=rate),
         _gained(top, rate=rate),
         Cell(names(rivals) if rivals else none, kind="text"),
-        Cell(probability(top.probability_best)),
+        Cell(probability(top.probability_best), value=top.probability_best),
     ]
 
 
@@ -107,7 +80,7 @@ def ranking_table(analysis: Analysis, ranking: Ranking) -> Table:
     where = ranking.start if ranking.start == POOLED else f"from {ranking.start}"
     return Table(
         f"{where[0].upper()}{where[1:]}, {_split(ranking.split)}: {count(ranking.n_items, 'prompt')}, "
-        f"{count(ranking.size, 'training pair')}.", head, rows,
+        f"{count(ranking.size, 'training pair')}.", head, rows, f"ranking-{ranking.split}-{ranking.start}",
     )  # fmt: skip
 
 
@@ -119,10 +92,12 @@ def _ranked(analysis: Analysis, row: RankedMethod, *, rate: bool) -> list[Cell]:
         _gained(row, rate=rate),
         Cell("best", kind="muted")
         if gap is None
-        else Cell(score(gap.difference.estimate, rate=rate), score_range(gap.difference, rate=rate)),
-        Cell(MISSING if gap is None else p_value(row.p_adjusted)),
-        Cell(MISSING if gap is None else score(gap.minimum_detectable, rate=rate)),
-        Cell(probability(row.probability_best)),
+        else measured(
+            score(gap.difference.estimate, rate=rate), gap.difference, score_range(gap.difference, rate=rate)
+        ),
+        Cell(MISSING) if gap is None else Cell(p_value(row.p_adjusted), value=row.p_adjusted),
+        Cell(MISSING) if gap is None else Cell(score(gap.minimum_detectable, rate=rate), value=gap.minimum_detectable),
+        Cell(probability(row.probability_best), value=row.probability_best),
         Cell(str(row.rank_low) if row.rank_low == row.rank_high else f"{row.rank_low}–{row.rank_high}"),
     ]
 
@@ -144,10 +119,12 @@ def tests_table(analysis: Analysis, ranking: Ranking) -> Table:
             _ranged(row.overall, rate=rate), _ranged(row.over_items, rate=rate),
             _ranged(row.over_seeds, rate=rate) if len(row.seeds) > 1 else Cell("one seed", kind="muted"),
             Cell(", ".join(score(mean, rate=rate) for mean in row.seed_means)),
-            Cell(MISSING if gap is None else p_value(gap.p_items)), Cell(p_value(row.p_permutation)),
-            Cell(MISSING if gap is None else number(gap.correlation, 2)),
+            Cell(MISSING) if gap is None else Cell(p_value(gap.p_items), value=gap.p_items),
+            Cell(p_value(row.p_permutation), value=row.p_permutation),
+            Cell(MISSING) if gap is None else Cell(number(gap.correlation, 2), value=gap.correlation),
         ])  # fmt: skip
-    return Table("Every interval and test behind this ranking.", head, rows)
+    caption = "Every interval and test behind this ranking."
+    return Table(caption, head, rows, f"tests-{ranking.split}-{ranking.start}")
 
 
 def starts_table(analysis: Analysis, split: str) -> Table | None:
@@ -165,10 +142,10 @@ def starts_table(analysis: Analysis, split: str) -> Table | None:
             if not any(cells):
                 continue
             top = max(cell.estimate for cell in cells if cell is not None)
-            row = [Cell(start, kind="text"), Cell(f"{size:,}"), _scored(found.get(Group(start, "", 0)), rate=rate)]
+            row = [Cell(start, kind="text"), counted(size), _scored(found.get(Group(start, "", 0)), rate=rate)]
             rows.append(row + [_scored(c, rate=rate, best=c is not None and c.estimate == top) for c in cells])
     caption = f"{analysis.metric.label}, {_split(split)}; the best of a row is bold."
-    return Table(caption, head, rows) if rows else None
+    return Table(caption, head, rows, f"starts-{split}") if rows else None
 
 
 def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
@@ -193,7 +170,8 @@ def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
         return None
     head = [("Method", ""), *(title for title, _ in kept)]
     rows = [[Cell(analysis.title(b.group.method), kind="text"), *(cell(b) for _, cell in kept)] for b in shown]
-    return Table(f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals.", head, rows)
+    caption = f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals."
+    return Table(caption, head, rows, f"behaviour-{split}-{start}")
 
 
 def parts_table(analysis: Analysis, split: str, start: str) -> Table | None:
@@ -204,10 +182,14 @@ def parts_table(analysis: Analysis, split: str, start: str) -> Table | None:
         return None
     head = [("Method", ""), *((part.removeprefix("reward_"), "") for part in parts)]
     rows = [
-        [Cell(analysis.title(b.group.method), kind="text"), *(Cell(number(b.parts.get(part), 3)) for part in parts)]
+        [
+            Cell(analysis.title(b.group.method), kind="text"),
+            *(Cell(number(b.parts.get(part), 3), value=b.parts.get(part)) for part in parts),
+        ]
         for b in shown
     ]
-    return Table(f"Parts of the reward, from {start}, {_split(split)}: means.", head, rows)
+    caption = f"Parts of the reward, from {start}, {_split(split)}: means."
+    return Table(caption, head, rows, f"reward-parts-{split}-{start}")
 
 
 def _shown(analysis: Analysis, split: str, start: str) -> list[Behaviour]:
@@ -238,13 +220,16 @@ def families_table(analysis: Analysis, split: str) -> Table | None:
                 score(mean, rate=rate),
                 score(mean - base, rate=rate, sign=True),
                 "best" if mean == max(means) else "num",
+                mean,
             )
             for mean in means
         ]
-        first = [Cell(family or "no family", kind="text"), Cell(f"{int(mask.sum()):,}"), Cell(score(base, rate=rate))]
+        first = [Cell(family or "no family", kind="text"), counted(int(mask.sum()))]
+        first.append(Cell(score(base, rate=rate), value=base))
         rows.append([*first, *cells])
     over = "" if len(starts) == 1 and len(analysis.starts) == 1 else f", averaged over {names(starts)}"
-    return Table(f"{analysis.metric.label} by task family{over}; below it the gain over the start point.", head, rows)
+    caption = f"{analysis.metric.label} by task family{over}; below it the gain over the start point."
+    return Table(caption, head, rows, f"families-{split}")
 
 
 def cost_table(analysis: Analysis) -> Table | None:
@@ -262,33 +247,37 @@ def cost_table(analysis: Analysis) -> Table | None:
     judges = trained.dropna(subset=["judge_s"]).drop_duplicates("judge")
     if len(judges):
         seconds = judges["judge_s"]
-        rows.append([Cell("reward models", kind="text"), Cell(str(len(judges))), Cell(duration(seconds.sum())),
-                     Cell(duration(seconds.mean())), *[Cell(MISSING)] * 6])  # fmt: skip
+        rows.append([Cell("reward models", kind="text"), counted(len(judges)), _timed(seconds.sum()),
+                     _timed(seconds.mean()), *[Cell(MISSING)] * 6])  # fmt: skip
     bases = cells[cells["method"] == ""]
     if not bases.empty and bases["evaluate_s"].notna().any():
-        rows.append([Cell("start points", kind="text"), Cell(str(len(bases))), Cell(MISSING), Cell(MISSING),
-                     Cell(duration(_evaluation_s(bases))), Cell(duration(_diagnosis_s(bases))),
+        rows.append([Cell("start points", kind="text"), counted(len(bases)), Cell(MISSING), Cell(MISSING),
+                     _timed(_evaluation_s(bases)), _timed(_diagnosis_s(bases)),
                      *[Cell(MISSING)] * 4])  # fmt: skip
     if not (trained["sampled_tokens"] > 0).any():
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return Table("Worker time, summed over parallel workers; validation runs of the grid are included.", head, rows)
+    caption = "Worker time, summed over parallel workers; validation runs of the grid are included."
+    return Table(caption, head, rows, "cost")
 
 
 def _cost(name: str, cells: Any) -> list[Cell]:
     train, tokens = cells["train_s"].sum(min_count=1), cells["tokens"].sum(min_count=1)
     speed = tokens / train if train and train > 0 else math.nan
+    share = cells["n_steps"].sum() / cells["planned_steps"].sum(min_count=len(cells))
+    sampled = cells["sampled_tokens"].sum(min_count=1)
     return [
         Cell(name, kind="text"),
-        Cell(f"{len(cells):,}"),
-        Cell(duration(train)),
-        Cell(duration(cells["train_s"].mean())),
-        Cell(duration(_evaluation_s(cells))),
-        Cell(duration(_diagnosis_s(cells))),
-        Cell(big(tokens)),
-        Cell(percent(cells["n_steps"].sum() / cells["planned_steps"].sum(min_count=len(cells)))),
-        Cell(big(speed)),
-        Cell(big(cells["sampled_tokens"].sum(min_count=1))),
+        counted(len(cells)),
+        *map(_timed, (train, cells["train_s"].mean(), _evaluation_s(cells), _diagnosis_s(cells))),
+        Cell(big(tokens), value=tokens),
+        Cell(percent(share), value=share),
+        Cell(big(speed), value=speed),
+        Cell(big(sampled), value=sampled),
     ]
+
+
+def _timed(seconds: float) -> Cell:
+    return Cell(duration(seconds), value=seconds)
 
 
 def _evaluation_s(cells: Any) -> float:
@@ -308,12 +297,13 @@ def trouble_table(analysis: Analysis) -> Table | None:
     head = [(name, "") for name in ("Method", "Start point", "Setting", "Pairs", "Seed", "What", "Step", "Cause")]
     rows = [
         [Cell(analysis.title(c.method), kind="text"), Cell(c.start, kind="text"), Cell(c.setting, kind="text"),
-         Cell(f"{c.size:,}"), Cell(str(c.seed)), Cell(c.status, kind="text"), Cell(number(c.step, 0)),
+         counted(c.size), Cell(str(c.seed), value=c.seed), Cell(c.status, kind="text"),
+         Cell(number(c.step, 0), value=c.step),
          Cell(_cause(c), kind="text")]
         for c in bad.itertuples()
     ]  # fmt: skip
     title = "Cells to look at. Divergence is a result about a method, not an accident; so are values at a clamp."
-    return Table(title, head, rows)
+    return Table(title, head, rows, "trouble")
 
 
 def stopped_table(analysis: Analysis) -> Table | None:
@@ -327,13 +317,13 @@ def stopped_table(analysis: Analysis) -> Table | None:
             ("Validation there", "mean over seeds"),
             ("Needed to go on", "the last that did; a tie goes to the first of the grid")]  # fmt: skip
     rows = [
-        [Cell(analysis.title(method), kind="text"), Cell(start, kind="text"), Cell(f"{size:,}"),
-         Cell(setting, kind="text"), Cell(number(step, 0)), Cell(number(found["validation"].mean(), 4)),
-         Cell(number(found["needed"].iloc[0], 4))]
+        [Cell(analysis.title(method), kind="text"), Cell(start, kind="text"), counted(size),
+         Cell(setting, kind="text"), Cell(number(step, 0), value=step),
+         *(Cell(number(value, 4), value=value) for value in (found["validation"].mean(), found["needed"].iloc[0]))]
         for (method, start, size, setting, step), found in stopped.groupby(by, sort=False)
     ]  # fmt: skip
     title = "Settings that were behind on validation before the end of their schedule, and trained no further."
-    return Table(title, head, rows)
+    return Table(title, head, rows, "stopped")
 
 
 def _cause(cell: Any) -> str:
@@ -354,33 +344,34 @@ def _scored(interval: Interval | None, *, rate: bool, best: bool = False) -> Cel
     if interval is None:
         return Cell(MISSING)
     bounds = score_range(interval, rate=rate) if interval.se != 0 or interval.kind == "wilson" else "by definition"
-    return Cell(score(interval.estimate, rate=rate), bounds, "best" if best else "num")
+    return measured(score(interval.estimate, rate=rate), interval, bounds, "best" if best else "num")
 
 
 def _gained(row: RankedMethod, *, rate: bool) -> Cell:
     if row.gain is None:
         return Cell(MISSING)
     change = row.gain.difference
-    return Cell(score(change.estimate, rate=rate, sign=True), score_range(change, rate=rate, sign=True))
+    return measured(score(change.estimate, rate=rate, sign=True), change, score_range(change, rate=rate, sign=True))
 
 
 def _ranged(interval: Interval, *, rate: bool) -> Cell:
     df = MISSING if math.isinf(interval.df) else number(interval.df, 0 if interval.df == round(interval.df) else 1)
-    return Cell(score_range(interval, rate=rate), "Wilson" if interval.kind == "wilson" else f"df {df}")
+    note = "Wilson" if interval.kind == "wilson" else f"df {df}"
+    return measured(score_range(interval, rate=rate), interval, note)
 
 
 def _rate(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell(MISSING)
-    return Cell(percent(interval.estimate, 1), score_range(interval, rate=True))
+    return measured(percent(interval.estimate, 1), interval, score_range(interval, rate=True))
 
 
 def _plain(interval: Interval | None, digits: int) -> Cell:
     if interval is None:
         return Cell(MISSING)
     bounds = "" if math.isnan(interval.low) else f"{number(interval.low, digits)} to {number(interval.high, digits)}"
-    return Cell(number(interval.estimate, digits), bounds)
+    return measured(number(interval.estimate, digits), interval, bounds)
 
 
 def _wins(rate: WinRate | None) -> Cell:
-    return Cell(MISSING) if rate is None else Cell(percent(rate.rate.estimate, 1), score_range(rate.rate, rate=True))
+    return Cell(MISSING) if rate is None else _rate(rate.rate)

@@ -4,8 +4,11 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from preflab.core.errors import ConfigError
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#fefefe"
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
@@ -18,6 +21,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 
 _SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text: small, selectable, readable by screen readers
+    "pdf.fonttype": 42,  # outlines that journals accept and readers can search
     "svg.hashsalt": "preflab",  # the same study gives the same bytes
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.family": "sans-serif",
@@ -44,19 +48,76 @@ _SETTINGS: Any = {
     "text.color": INK,
     "lines.linewidth": 1.6,
 }  # fmt: skip
+_DPI = 200
+_METADATA: Any = {  # nothing that differs from one run or machine to the next
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "pdf": {"CreationDate": None, "Creator": "preflab", "Producer": None},
+    "png": {"Software": None},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class FigureText:
-    """A figure as it stands on the page.
+    """A figure as it stands on the page, and the drawing behind it.
 
     Args:
         svg: the inline SVG element.
         caption: what to see in it, for everyone.
+        name: what its files are called.
+        label: what a screen reader says.
+        figure: the matplotlib figure; None where there is the element only.
     """
 
     svg: str
     caption: str
+    name: str = ""
+    label: str = ""
+    figure: Any = field(default=None, repr=False, compare=False)
+
+    def save(self, path: Path) -> Path:
+        """Write the figure as a file of its own, on white, and return its path; the same figure gives the same bytes.
+
+        Args:
+            path: ends in `.svg`, `.pdf` or `.png`.
+
+        Raises:
+            ConfigError: another ending.
+        """
+        kind = Path(path).suffix.removeprefix(".").lower()
+        if kind not in _METADATA:
+            raise ConfigError(f"{path}: a figure is written as .svg, .pdf or .png; name such a file.")
+        self._write(path, kind)
+        return Path(path)
+
+    def _repr_svg_(self) -> str:
+        """Show the figure in a notebook."""
+        buffer = io.StringIO()
+        self._write(buffer, "svg")
+        return buffer.getvalue()
+
+    def _write(self, where: Any, kind: str) -> None:
+        patch = self.figure.patch
+        patch.set_visible(True)
+        try:
+            with style():
+                metadata = {**_METADATA[kind], "Title": self.label}
+                self.figure.savefig(where, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
+        finally:
+            patch.set_visible(False)
+
+
+def drawn(figure: Any, name: str, label: str, caption: str) -> FigureText:
+    """Return a figure for the page that can be written as a file too.
+
+    Args:
+        figure: a matplotlib figure whose parts were made within `style`.
+        name: what its files are called; keeps ids of several figures on a page apart.
+        label: what a screen reader says.
+        caption: what to see in it, for everyone.
+    """
+    with style():
+        svg = to_svg(figure, name, label)
+    return FigureText(svg, caption, name, label, figure)
 
 
 def style() -> Any:
@@ -97,7 +158,7 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     """
     settle(figure)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(buffer, format="svg", metadata=_METADATA["svg"])
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)

@@ -13,7 +13,7 @@ from preflab.core.errors import ConfigError
 from preflab.diagnose.toy import DPO, Claim, claims
 from preflab.report.page import template, write_page
 from preflab.report.sections import Cell, Table
-from preflab.report.svg import COLOURS, INK, MUTED, FigureText, panels, style, to_svg
+from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.wording import count, names, number
 from preflab.stats.intervals import Interval, seed_interval
 
@@ -191,8 +191,7 @@ def _starts_figure(dpo: pd.DataFrame, scenarios: Sequence[str]) -> FigureText:
             axis.set_title(scenario)
         _place(figure, axes)
         _name_axes(figure, "probability")
-        svg = to_svg(figure, "toy-starts", "Probability of chosen, rejected and unseen answers under DPO.")
-    return FigureText(svg, _SIDES_CAPTION)
+    return drawn(figure, "toy-starts", "Probability of chosen, rejected and unseen answers under DPO.", _SIDES_CAPTION)
 
 
 _SIDES_CAPTION = (
@@ -265,14 +264,15 @@ def _gradient_figure(frame: pd.DataFrame, labels: Sequence[str], scenario: str) 
             axes[0, place].set_title(label.replace(", ", "\n"), fontsize=8.5)
         _place(figure, axes, top=0.42)
         figure.supxlabel("steps", fontsize=8.5, color=MUTED)
-        svg = to_svg(figure, f"toy-gradients-{scenario}", f"Gradients of both sides over training from {scenario}.")
     caption = (
         "Top: size of the gradient by the probability, chosen (blue) and rejected (orange, dashed). Middle: by the "
         "log-probability. Bottom: log10 of rejected over chosen of the top row (black), and of pi(chosen) / "
         "pi(rejected), which corollary 1 says it is (grey, dashed); they part where a loss treats its sides "
         "differently. A gradient of exactly zero has no logarithm and leaves a gap."
     )
-    return FigureText(svg, caption)
+    return drawn(
+        figure, f"toy-gradients-{scenario}", f"Gradients of both sides over training from {scenario}.", caption
+    )
 
 
 def _sensitivity_figure(curves: pd.DataFrame) -> FigureText | None:
@@ -300,13 +300,14 @@ def _sensitivity_figure(curves: pd.DataFrame) -> FigureText | None:
             axis.set_title(scenario)
         figure.supxlabel("width of the hidden layers", fontsize=8.5, color=MUTED)
         figure.supylabel("probability of chosen", fontsize=8.5, color=MUTED)
-        svg = to_svg(figure, "toy-sensitivity", "Peak and end of the chosen probability by width and learning rate.")
     order = ", ".join(f"{rate:g}" for rate in rates)
     caption = (
         f"Dots: peak; dashes: end. Colours, from left to right at each width: learning rates {order}. Bars: 95 % "
         "intervals over seeds."
     )
-    return FigureText(svg, caption)
+    return drawn(
+        figure, "toy-sensitivity", "Peak and end of the chosen probability by width and learning rate.", caption
+    )
 
 
 def _grid(
@@ -324,8 +325,7 @@ def _grid(
                 axis.set_title(labels[k])
         _place(figure, axes)
         _name_axes(figure, title)
-        svg = to_svg(figure, name, f"{title} over training steps, one panel per setting: {names(list(labels))}.")
-    return FigureText(svg, caption)
+    return drawn(figure, name, f"{title} over training steps, one panel per setting: {names(list(labels))}.", caption)
 
 
 def _place(figure: Any, axes: Any, *, top: float = 0.3) -> None:
