@@ -198,7 +198,7 @@ def rank_stability(
         "seeds": max(grid.values.shape[1] for grid in grids.values()),
         "items": n_items,
     }
-    sources = {name: (name,) for name, n in units.items() if n > 1}
+    sources: dict[str, tuple[str, ...]] = {name: (name,) for name, n in units.items() if n > 1}
     if len(sources) > 1:
         sources["all"] = tuple(sources)
     first, tau = {}, {}
