@@ -125,19 +125,23 @@ def report(
     out: Annotated[
         Path | None, Parameter(name="--out", help="HTML file to write; default: report.html in the study.")
     ] = None,
+    files: Path | None = None,
     json_: Json = False,
 ) -> int:
     """Write the report of a study as one HTML file, from its artefacts alone; half-finished studies are welcome.
 
     Examples:
         preflab report runs/my-study
+        preflab report runs/my-study --files paper
         preflab report runs/my-study --json
 
     Args:
         study: folder of the study, or its study file.
         out: HTML file to write; default: report.html in the study.
+        files: folder for every table as CSV, Parquet, LaTeX and Markdown and every figure as SVG, PDF and PNG.
         json_: print the summary as JSON instead of the path.
     """
+    from preflab.report.files import write_files
     from preflab.report.load import load_tables
     from preflab.report.page import write_report
     from preflab.report.summary import summary
@@ -146,6 +150,8 @@ def report(
     folder = study_folder(study)
     tables = load_tables(folder)
     path = write_report(tables, out or folder / "report.html")
+    if files is not None:
+        print(write_files(tables, files), file=sys.stderr if json_ else sys.stdout)
     print(json.dumps(summary(tables), ensure_ascii=False, indent=1) if json_ else path)
     return 0
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preflab.evals.benchmarks.catalogue import Benchmark, benchmark
 from preflab.report.analysis import Analysis
-from preflab.report.sections import Cell, Table
+from preflab.report.cells import Cell, Table, measured
 from preflab.report.tables import Group
 from preflab.report.wording import count, p_value, percent, score_range
 from preflab.stats.comparisons import holm, minimum_detectable_difference, paired_comparison, sign_flip_p
@@ -122,12 +122,12 @@ def _table(analysis: Analysis, start: str, found: Sequence[Change]) -> Table:
         rows.append(
             [
                 Cell(of.title, f"{note}; {own.size // max(len(begun), 1):,} items", "text"),
-                Cell(percent(float(own.mean()), 1)),
+                Cell(percent(float(own.mean()), 1), value=float(own.mean())),
                 *(_cell(by_method.get(method)) for method in methods),
             ]
         )
     caption = f"Benchmarks from {start}: the start point's score, and what each method changed. Bold: told apart."
-    return Table(caption, head, rows)
+    return Table(caption, head, rows, f"benchmarks-{start}")
 
 
 def _cell(change: Change | None) -> Cell:
@@ -135,7 +135,7 @@ def _cell(change: Change | None) -> Cell:
         return Cell("–", kind="muted")
     value = 100 * change.change.estimate
     note = f"{score_range(change.change, rate=True, sign=True)}; {p_value(change.p_adjusted)}"
-    return Cell(f"{value:+.1f}", note, "best" if change.verdict != "not told apart" else "num")
+    return measured(f"{value:+.1f}", change.change, note, "best" if change.verdict != "not told apart" else "num")
 
 
 def _lines(analysis: Analysis, found: Sequence[Change]) -> list[str]:

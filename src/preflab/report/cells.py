@@ -71,18 +71,18 @@ class Table:
         """
         found: dict[str, list[str] | list[float]] = {}
         for (title, about), cells in zip(self.head, zip(*self.rows, strict=True), strict=False):
-            name = title if title not in found or not about else f"{title} ({about})"
+            name = _stored(title if title not in found or not about else f"{title} ({about})")
             while name in found:
                 name += "'"
             if all(cell.value is None for cell in cells):
-                found[name] = [cell.text for cell in cells]
+                found[name] = [_stored(cell.text) for cell in cells]
             else:
                 found[name] = [_finite(cell.value) for cell in cells]
             bounds = {"low": [_finite(c.low) for c in cells], "high": [_finite(c.high) for c in cells]}
             if any(not math.isnan(bound) for bound in bounds["low"]):
                 found |= {f"{name} {which}": values for which, values in bounds.items()}
             # Below a number with bounds stand the bounds in words.
-            notes = [cell.note if cell.low is None else "" for cell in cells]
+            notes = [_stored(cell.note) if cell.low is None else "" for cell in cells]
             if any(notes):
                 found[f"{name} note"] = notes
         return pd.DataFrame(found)
@@ -91,3 +91,8 @@ class Table:
 def _finite(value: float | None) -> float:
     """Return a number as it is stored: what is not known is NaN."""
     return math.nan if value is None or not math.isfinite(value) else float(value)
+
+
+def _stored(text: str) -> str:
+    """Return a text as it can be stored: half a surrogate pair has no UTF-8."""
+    return text.encode("utf-8", "replace").decode()

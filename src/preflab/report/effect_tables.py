@@ -7,8 +7,8 @@ import pandas as pd
 
 from preflab.diagnose.checkpoints import DEGENERATE, HARMFUL, NAMES
 from preflab.report.analysis import Analysis
+from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.effects import GRADIENTS, Effect
-from preflab.report.sections import Cell, Table
 from preflab.report.wording import MISSING, number, percent, signed
 from preflab.stats.intervals import Interval, mean_interval
 
@@ -38,14 +38,15 @@ def overview(analysis: Analysis) -> Table | None:
         [
             Cell(group.start, kind="text"),
             Cell(analysis.title(group.method), kind="text"),
-            Cell(f"{group.size:,}"),
+            counted(group.size),
             Cell(effect.agreement, kind="text"),
             *(_changed(effect, role) for role in shown),
             _bounded(effect.answers.get("kl_token"), 2),
         ]
         for group, effect in analysis.effects.items()
     ]
-    return Table(f"What training did, group by group; 95 % {_over(analysis.effects.values())}.", head, rows)
+    caption = f"What training did, group by group; 95 % {_over(analysis.effects.values())}."
+    return Table(caption, head, rows, "effects")
 
 
 def by_start(analysis: Analysis, best_start: str) -> list[dict[str, Any]]:
@@ -76,7 +77,8 @@ def _roles(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
     head += [(TITLES[role].capitalize(), "behind the first token" if role in DEGENERATE else "") for role in roles]
     rows = [[Cell(title, kind="text"), *(_changed(effect, role) for role in roles)] for title, effect in sound]
     over = _over([effect for _, effect in sound])
-    return Table(f"Where the probability went, from {start}: change in nats per response, 95 % {over}.", head, rows)
+    caption = f"Where the probability went, from {start}: change in nats per response, 95 % {over}."
+    return Table(caption, head, rows, f"effects-roles-{start}")
 
 
 def _parts(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
@@ -97,13 +99,14 @@ def _parts(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
                 for role in ("chosen", "rejected")
                 for cell in (
                     *(_signed(part, 2) for part in effect.parts[role]),
-                    Cell(signed(effect.changes[role].per_token, 3)),
+                    _number(effect.changes[role].per_token, signed(effect.changes[role].per_token, 3)),
                 )
             ),
         ]
         for title, effect in sound
     ]
-    return Table(f"First token against the rest, from {start}: change since the start point.", head, rows)
+    caption = f"First token against the rest, from {start}: change since the start point."
+    return Table(caption, head, rows, f"effects-tokens-{start}")
 
 
 def _answers(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
@@ -123,10 +126,10 @@ def _answers(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
     rows = [
         [
             Cell("start point", kind="text"),
-            *[Cell("0", kind="muted")] * 2,
-            *(Cell(number(before[name], digits)) for name, digits in plain),
-            *(Cell(percent(before[name])) for name in ("truncated", "distinct")),
-            *(Cell(number(before.get(name), 2)) for name in GRADIENTS),
+            *[Cell("0", kind="muted", value=0.0)] * 2,
+            *(_number(before[name], number(before[name], digits)) for name, digits in plain),
+            *(_number(before[name], percent(before[name])) for name in ("truncated", "distinct")),
+            *(_number(before.get(name), number(before.get(name), 2)) for name in GRADIENTS),
         ]
     ]
     for title, effect in sound:
@@ -136,13 +139,13 @@ def _answers(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
                 Cell(title, kind="text"),
                 *(_bounded(found[name], 2) for name in ("kl", "kl_token")),
                 *(_bounded(found[name], digits) for name, digits in plain),
-                *(Cell(percent(found[name].estimate)) for name in ("truncated", "distinct")),
+                *(measured(percent(found[name].estimate), found[name]) for name in ("truncated", "distinct")),
                 *(_bounded(effect.gradients.get(name), 2) for name in GRADIENTS),
             ]
         )
     keep = len(head) if taken else len(head) - len(GRADIENTS)
     caption = f"Sampled answers{' and gradients' if taken else ''}, from {start}; 95 % intervals over seeds."
-    return Table(caption, head[:keep], [row[:keep] for row in rows])
+    return Table(caption, head[:keep], [row[:keep] for row in rows], f"effects-answers-{start}")
 
 
 def alike_table(what: str, found: Sequence[tuple[str, pd.DataFrame]]) -> Table | None:
@@ -162,10 +165,9 @@ def alike_table(what: str, found: Sequence[tuple[str, pd.DataFrame]]) -> Table |
         rows.append(
             [
                 Cell(name, kind="text"),
-                Cell(f"{len(both):,}"),
-                Cell(signed(float(rank["ches_mean"]), 2)),
-                Cell(signed(float(rank["ches"]), 2)),
-                *(Cell(signed(half.estimate, 2), f"± {half.half_width:.2f}") for half in halves),
+                counted(len(both)),
+                *(_number(float(rank[name]), signed(float(rank[name]), 2)) for name in ("ches_mean", "ches")),
+                *(measured(signed(half.estimate, 2), half, f"± {half.half_width:.2f}") for half in halves),
             ]
         )
     head = [
@@ -192,13 +194,17 @@ def _changed(effect: Effect, role: str) -> Cell:
 
 
 def _signed(interval: Interval, digits: int) -> Cell:
-    return Cell(signed(interval.estimate, digits), _spread(interval, digits))
+    return measured(signed(interval.estimate, digits), interval, _spread(interval, digits))
 
 
 def _bounded(interval: Interval | None, digits: int) -> Cell:
     if interval is None:
         return Cell(MISSING, kind="muted")
-    return Cell(number(interval.estimate, digits), _spread(interval, digits))
+    return measured(number(interval.estimate, digits), interval, _spread(interval, digits))
+
+
+def _number(value: float | None, text: str) -> Cell:
+    return Cell(text, value=value)
 
 
 def _spread(interval: Interval, digits: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.report.analysis import Analysis
-from preflab.report.sections import Cell, Table
+from preflab.report.cells import Cell, Table, measured
 from preflab.report.wording import MISSING, count, number, percent, score_range
 from preflab.stats.intervals import Interval
 
@@ -61,7 +61,7 @@ def _table(analysis: Analysis, document: Mapping[str, Any]) -> Table:
         note = f"above {percent(bound)}: can be gamed" if rate is not None and rate.estimate > bound else "a control"
         rows.append(_row(Cell(each["contender"], note, "text"), each, []))
     caption = f"Win rates against the answers of {document['study']['start']} itself, both orders judged."
-    return Table(caption, _HEAD, rows)
+    return Table(caption, _HEAD, rows, f"judged-{document['study']['split']}-{document['study']['start']}")
 
 
 def _row(name: Cell, each: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) -> list[Cell]:
@@ -91,7 +91,7 @@ def _rate(found: Mapping[str, Any] | None) -> Cell:
     interval = _interval(found)
     if interval is None:
         return Cell(MISSING, kind="muted")
-    return Cell(percent(interval.estimate, 1), score_range(interval, rate=True))
+    return measured(percent(interval.estimate, 1), interval, score_range(interval, rate=True))
 
 
 def _interval(found: Mapping[str, Any] | None) -> Interval | None:

@@ -78,7 +78,7 @@ def render(tables: StudyTables, *, live: bool = False) -> str:
         tables: what the study measured.
         live: whether `preflab view` serves it, so that it can ask how far the study is.
     """
-    context = _context(analyse(tables))
+    context = page_context(analyse(tables))
     if not live:
         return template("page.html.j2").render(context)
     script = (_HERE / "view.js").read_text(encoding="utf-8")
@@ -105,7 +105,8 @@ def ticks(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(p) if k % 2 else escape(p) for k, p in enumerate(parts))
 
 
-def _context(analysis: Analysis) -> dict[str, Any]:
+def page_context(analysis: Analysis) -> dict[str, Any]:
+    """Return what the template fills the page with."""
     study, verdict = analysis.tables.study, answer(analysis)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     samples = sample(analysis)

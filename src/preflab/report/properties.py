@@ -9,8 +9,8 @@ import pandas as pd
 from preflab.diagnose.findings import NOISE
 from preflab.diagnose.properties import Properties
 from preflab.report.analysis import Analysis
+from preflab.report.cells import Cell, Table, measured
 from preflab.report.ranking import gain_over_start
-from preflab.report.sections import Cell, Table
 from preflab.report.tables import Group
 from preflab.report.wording import MISSING, count, names, number, percent, score, score_range, signed
 from preflab.stats.intervals import Interval
@@ -73,14 +73,15 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
                 [Cell(analysis.title(group.method), why, "text"), *[Cell(MISSING, kind="muted")] * len(columns)]
             )
     caption = f"From {start}, {count(size, 'training pair')}; below each number its 95 % interval."
-    return Table(caption, [("Method", "setting; runs; weights kept early"), *(title for title, _ in columns)], lines)
+    head = [("Method", "setting; runs; weights kept early"), *(title for title, _ in columns)]
+    return Table(caption, head, lines, f"properties-{start}-{size}")
 
 
 def _nats(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell(MISSING)
     bounds = "one seed" if math.isnan(interval.low) else f"{signed(interval.low, 1)} to {signed(interval.high, 1)}"
-    return Cell(signed(interval.estimate, 1), bounds)
+    return measured(signed(interval.estimate, 1), interval, bounds)
 
 
 def _fell(facts: Properties) -> Cell:
@@ -88,9 +89,9 @@ def _fell(facts: Properties) -> Cell:
         return Cell(MISSING)
     text, fall = f"{facts.n_fall} of {len(facts.seeds)}", facts.fall
     if fall is None:
-        return Cell(text)
+        return Cell(text, value=facts.n_fall)
     since = f"after {_span(fall.since)}, " if _known(fall.since) else ""
-    return Cell(text, f"{since}by {number(fall.by, 1)}")
+    return Cell(text, f"{since}by {number(fall.by, 1)}", value=facts.n_fall)
 
 
 def _gained(row: _Row) -> Cell:
@@ -99,7 +100,7 @@ def _gained(row: _Row) -> Cell:
     if gain is None:
         return Cell(MISSING)
     change = gain.difference
-    return Cell(score(change.estimate, rate=rate, sign=True), score_range(change, rate=rate, sign=True))
+    return measured(score(change.estimate, rate=rate, sign=True), change, score_range(change, rate=rate, sign=True))
 
 
 def _kl(row: _Row) -> Cell:
@@ -107,7 +108,7 @@ def _kl(row: _Row) -> Cell:
     if facts is None or facts.kl is None:
         return Cell(MISSING)
     bounds = "" if math.isnan(facts.kl.low) else f"{number(facts.kl.low, 1)} to {number(facts.kl.high, 1)}"
-    return Cell(number(facts.kl.estimate, 1), bounds)
+    return measured(number(facts.kl.estimate, 1), facts.kl, bounds)
 
 
 def _named(row: _Row) -> Cell:

@@ -37,7 +37,7 @@ def data_table(study: Mapping[str, Any]) -> Table | None:
     rows = [
         [Cell(str(file), kind="text"), *(_fact(data[name].get(file)) for name in columns)] for file in data["source"]
     ]
-    return Table("The data, by file.", head, rows)
+    return Table("The data, by file.", head, rows, "data")
 
 
 _DATA = {
@@ -60,7 +60,9 @@ def _fact(value: Any) -> Cell:
         value = {key: number for key, number in value.items() if number}
         return Cell(_flat(value) or "none", kind="text")
     text = _flat(value)
-    return Cell(text or MISSING) if isinstance(value, int | float) else Cell(text or MISSING, kind="text")
+    if isinstance(value, int | float):
+        return Cell(text or MISSING, value=float(value))
+    return Cell(text or MISSING, kind="text")
 
 
 def machine(study: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import expit
 
 from preflab.report.analysis import Analysis
-from preflab.report.sections import Cell, Table
+from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import MISSING, count, number, percent, score_range, signed
@@ -88,17 +88,17 @@ def gains_table(analysis: Analysis) -> Table | None:
                  for seed, own in zip(score.seeds[group], values, strict=True)}  # fmt: skip
         better = sum(interval.low > 0 for interval in found.values())
         cells = [
-            Cell(signed(i.estimate), f"± {number(i.half_width)}") if (i := found.get(seed)) else Cell("")
+            measured(signed(i.estimate), i, f"± {number(i.half_width)}") if (i := found.get(seed)) else Cell("")
             for seed in seeds
         ]
         rows.append([Cell(f"{analysis.title(group.method)} from {group.start}", kind="text"), *cells,
-                     Cell(f"{better} of {len(found)}")])  # fmt: skip
+                     Cell(f"{better} of {len(found)}", value=better)])  # fmt: skip
     head = [("Method and start point", ""), *((f"seed {seed}", "gain, 95 % over prompts") for seed in seeds),
             ("Beyond its interval", "runs")]  # fmt: skip
     caption = (
         f"{analysis.metric.label} gained over the start point on {count(len(score.rows), 'test prompt')}, run by run."
     )
-    return Table(caption, head, rows) if rows else None
+    return Table(caption, head, rows, "gains-by-seed") if rows else None
 
 
 def judges_figure(analysis: Analysis) -> FigureText | None:
@@ -146,10 +146,11 @@ def reliability_table(analysis: Analysis) -> Table | None:
         stated = calibration(expit(np.abs(margin)), right, n_bins=2 * _BINS)
         share, bins = wilson_interval(float(right.sum()), stated.n), {round(bin.low, 6): bin for bin in stated.bins}
         rows.append([
-            Cell(f"from {start}, seed {own['seed'].iloc[0]}", kind="text"), Cell(f"{stated.n:,}"),
-            Cell(percent(share.estimate, 1), score_range(share, rate=True)),
-            Cell(percent(stated.error, 1), f"{percent(math.sqrt(len(bins) / stated.n) / 2)} by chance"),
-            Cell(number(stated.brier, 3)), Cell(number(stated.log_loss, 3)),
+            Cell(f"from {start}, seed {own['seed'].iloc[0]}", kind="text"), counted(stated.n),
+            measured(percent(share.estimate, 1), share, score_range(share, rate=True)),
+            Cell(percent(stated.error, 1), f"{percent(math.sqrt(len(bins) / stated.n) / 2)} by chance",
+                 value=stated.error),
+            *(Cell(number(value, 3), value=value) for value in (stated.brier, stated.log_loss)),
             *(_observed(bins.get(low)) for low in _EDGES),
         ])  # fmt: skip
     head = [
@@ -162,11 +163,13 @@ def reliability_table(analysis: Analysis) -> Table | None:
         "Reward models on validation pairs. The probability of an order is the logistic function of the difference of "
         "two scores (Bradley-Terry); where it is calibrated, as many pairs are right as it says."
     )
-    return Table(caption, head, rows) if rows else None
+    return Table(caption, head, rows, "reward-models") if rows else None
 
 
 def _observed(bin: Bin | None) -> Cell:
-    return Cell(MISSING, kind="muted") if bin is None else Cell(percent(bin.observed.estimate), f"of {bin.observed.n}")
+    if bin is None:
+        return Cell(MISSING, kind="muted")
+    return measured(percent(bin.observed.estimate), bin.observed, f"of {bin.observed.n}")
 
 
 def _accuracies(axis: Any, name: str, frame: pd.DataFrame, colour: str) -> None:
