@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from preflab.report.analysis import analyse
 from preflab.report.ranking import POOLED, group_intervals, rank_methods, rank_pooled
 from preflab.report.tables import ACCURACY, REWARD, Group, StudyTables, completed, headline_metric, measure
 
@@ -155,3 +158,21 @@ def test_intervals_of_amounts_stay_above_zero_and_scale_with_their_mean():
     widths = [interval.half_width / interval.estimate for interval in intervals.values()]
     assert all(interval.low >= 0 for interval in intervals.values())
     assert max(widths) < 4 * min(widths)
+
+
+def test_reward_models_are_not_called_gold(synthetic):
+    tables = synthetic.make(synthetic.Shape(methods=("dpo",), starts=("base",), prompts=5))
+    assert analyse(tables).metric.label == "Gold reward"
+    scored = dataclasses.replace(tables, study={**tables.study, "reward_model": "org/reward"})
+    assert analyse(scored).metric.label == "Reward" and "org/reward" in analyse(scored).metric.meaning
+
+
+def test_kl_per_token_is_taken_response_by_response(synthetic):
+    tables = synthetic.make(synthetic.Shape(methods=("dpo",), starts=("base",), seeds=1, prompts=20))
+    analysis = analyse(tables)
+    behaviour = next(b for g, b in analysis.behaviour["test"].items() if g.method)
+    own = analysis.tables.responses.merge(analysis.tables.cells.query("method == 'dpo' and selected")["cell"])
+    own = own[(own["split"] == "test") & (own["n_tokens"] > 0)]
+    own = own.merge(analysis.tables.cells[["cell", "size"]], on="cell").query("size == @behaviour.group.size")
+    assert behaviour.kl_token.estimate == pytest.approx((own["kl_k3"] / own["n_tokens"]).mean())
+    assert behaviour.reward.estimate == pytest.approx(own["reward"].mean())

@@ -14,7 +14,7 @@ from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, 
 from preflab.report.tables import Group, final_cells
 from preflab.stats.intervals import Interval
 
-_WIDTH = 10.0  # inches, 720 SVG units; the page shows them about 1.35 times as large
+WIDTH = 10.0  # inches, 720 SVG units; the page shows them about 1.35 times as large
 
 
 def ranking_figure(analysis: Analysis) -> FigureText | None:
@@ -24,12 +24,12 @@ def ranking_figure(analysis: Analysis) -> FigureText | None:
         return None
     order = _order(analysis, scopes)
     with style():
-        figure, axes = panels(1, len(scopes), width=_WIDTH, height=1.0 + 0.34 * len(order), sharex=True, sharey=True)
+        figure, axes = panels(1, len(scopes), width=WIDTH, height=1.0 + 0.34 * len(order), sharex=True, sharey=True)
         for axis, scope in zip(axes[0], scopes, strict=True):
             _dots(axis, analysis, scope, order)
         axes[0, 0].set_yticks(range(len(order)), [analysis.title(m) for m in order], color=INK)
         axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
-        figure.supxlabel(_axis_label(analysis), fontsize=8.5, color=MUTED)
+        figure.supxlabel(axis_label(analysis), fontsize=8.5, color=MUTED)
     caption = (
         "Bars: 95 % intervals over prompts and seeds. Ticks: single seeds. Filled: test prompts; hollow: "
         "out-of-distribution prompts. Dashed: the start point on the test prompts."
@@ -58,7 +58,7 @@ def _dots(axis: Any, analysis: Analysis, scope: str, order: list[str]) -> None:
         if split == "test" and ranking.baseline is not None:
             axis.axvline(ranking.baseline.estimate * scale, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         for row in ranking.rows:
-            _dot(axis, row, order.index(row.method) + shift, scale, _colour(analysis, row.method), filled)
+            _dot(axis, row, order.index(row.method) + shift, scale, colour_of(analysis, row.method), filled)
 
 
 def _dot(axis: Any, row: RankedMethod, y: float, scale: float, colour: str, filled: bool) -> None:
@@ -83,10 +83,10 @@ def sizes_figure(analysis: Analysis) -> FigureText | None:
         return None
     scale = 100 if analysis.metric.is_rate else 1
     with style():
-        figure, axes = panels(1, len(starts), width=_WIDTH, height=3.3, sharey=True)
+        figure, axes = panels(1, len(starts), width=WIDTH, height=3.3, sharey=True)
         for axis, start in zip(axes[0], starts, strict=True):
             _size_lines(axis, analysis, start, found, scale)
-        axes[0, 0].set_ylabel(_axis_label(analysis))
+        axes[0, 0].set_ylabel(axis_label(analysis))
         _label_lines(figure, axes[0])
     return drawn(
         figure,
@@ -108,8 +108,8 @@ def _size_lines(axis: Any, analysis: Analysis, start: str, found: dict[Group, In
         x = np.array([size for size, _ in points]) * 1.03 ** (k - len(analysis.methods) / 2)
         y = np.array([i.estimate for _, i in points]) * scale
         half = np.nan_to_num(np.array([i.half_width for _, i in points]) * scale)
-        colour = _colour(analysis, method)
-        axis.errorbar(x, y, yerr=half, color=colour, linewidth=1.5, elinewidth=0.8, marker=_marker(analysis, method),
+        colour = colour_of(analysis, method)
+        axis.errorbar(x, y, yerr=half, color=colour, linewidth=1.5, elinewidth=0.8, marker=marker_of(analysis, method),
                       markersize=4)  # fmt: skip
         end = (points[-1][0] * 1.03 ** (len(analysis.methods) / 2), y[-1])
         axis.annotate(analysis.title(method), end, color=colour, fontsize=8, va="center",
@@ -153,7 +153,7 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
     columns = min(4, len(methods))
     rows = math.ceil(len(methods) / columns)
     with style():
-        figure, axes = panels(rows, columns, width=_WIDTH, height=0.8 + 1.75 * rows, sharex=True, sharey=True)
+        figure, axes = panels(rows, columns, width=WIDTH, height=0.8 + 1.75 * rows, sharex=True, sharey=True)
         for k, axis in enumerate(axes.flat):
             if k < len(methods):
                 _curves(axis, frame[frame["method"] == methods[k]])
@@ -221,14 +221,14 @@ def frontier_figure(analysis: Analysis) -> FigureText | None:
         return None
     scale = 100 if analysis.metric.is_rate else 1
     with style():
-        figure, axes = panels(1, len(starts), width=_WIDTH, height=3.5, sharex=True, sharey=True)
+        figure, axes = panels(1, len(starts), width=WIDTH, height=3.5, sharex=True, sharey=True)
         for axis, start in zip(axes[0], starts, strict=True):
             _frontier(axis, analysis, [g for g in groups if g.start == start], scores, facts, scale)
             base = scores.get(Group(start, "", 0))
             if base is not None:
                 axis.plot(0, base.estimate * scale, "*", color=INK, markersize=8, clip_on=False)
             axis.set_title(f"from {start}")
-        axes[0, 0].set_ylabel(_axis_label(analysis))
+        axes[0, 0].set_ylabel(axis_label(analysis))
         figure.supxlabel("KL to the start point, nats per response (square-root scale)", fontsize=8.5, color=MUTED)
         _root_axis(axes[0], [facts[g].kl for g in groups])
         _label_points(figure, axes[0])
@@ -250,10 +250,10 @@ def _frontier(
     scale: float,
 ) -> None:
     for group in groups:
-        colour, y, x = _colour(analysis, group.method), scores[group], facts[group].kl
+        colour, y, x = colour_of(analysis, group.method), scores[group], facts[group].kl
         left = min(_half(x), x.estimate)
         axis.errorbar(x.estimate, y.estimate * scale, xerr=[[left], [_half(x)]], yerr=_half(y) * scale, color=colour,
-                      linewidth=0, elinewidth=0.8, marker=_marker(analysis, group.method), markersize=5)  # fmt: skip
+                      linewidth=0, elinewidth=0.8, marker=marker_of(analysis, group.method), markersize=5)  # fmt: skip
         axis.annotate(analysis.title(group.method), (x.estimate, y.estimate * scale), color=colour, fontsize=8,
                       va="center", gid="point", zorder=1)  # fmt: skip
 
@@ -315,7 +315,7 @@ def lengths_figure(analysis: Analysis) -> FigureText | None:
     order = ["", *(m for m in analysis.methods if any(b.group.method == m for b in shown))]
     with style():
         figure, axes = panels(
-            1, len(starts), width=_WIDTH, height=0.9 + 0.27 * (len(order) + 2), sharex=True, sharey=True
+            1, len(starts), width=WIDTH, height=0.9 + 0.27 * (len(order) + 2), sharex=True, sharey=True
         )
         for axis, start in zip(axes[0], starts, strict=True):
             _length_rows(axis, analysis, [b for b in shown if b.group.start == start], order)
@@ -334,7 +334,7 @@ def _length_rows(axis: Any, analysis: Analysis, shown: list[Behaviour], order: l
     axis.grid(axis="y", visible=False)
     for facts in shown:
         y = order.index(facts.group.method)
-        colour = _colour(analysis, facts.group.method) if facts.group.method else INK
+        colour = colour_of(analysis, facts.group.method) if facts.group.method else INK
         _quantile_bar(axis, y, facts.length_quantiles, colour)
         if facts.truncated is not None and facts.truncated.estimate >= 0.01:
             axis.annotate(f"{facts.truncated.estimate:.0%}", (facts.length_quantiles[-1], y), xytext=(4, 0),
@@ -360,13 +360,16 @@ def _half(interval: Interval) -> float:
     return 0.0 if math.isnan(interval.half_width) else interval.half_width
 
 
-def _colour(analysis: Analysis, method: str) -> str:
+def colour_of(analysis: Analysis, method: str) -> str:
+    """Return the colour that a method has in every figure."""
     return COLOURS[analysis.methods.index(method) % len(COLOURS)]
 
 
-def _marker(analysis: Analysis, method: str) -> str:
+def marker_of(analysis: Analysis, method: str) -> str:
+    """Return the marker that a method has in every figure."""
     return MARKERS[analysis.methods.index(method) % len(MARKERS)]
 
 
-def _axis_label(analysis: Analysis) -> str:
+def axis_label(analysis: Analysis) -> str:
+    """Return the label of an axis of headline scores."""
     return analysis.metric.label.lower() + (", %" if analysis.metric.is_rate else "")

@@ -11,10 +11,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, effect_tables, figures, judged, rewards, sections
+from preflab.report import capabilities, effect_tables, figures, judged, rewards, robustness, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
-from preflab.report.grids import grid_table
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
 from preflab.report.ranking import POOLED
@@ -31,7 +30,7 @@ _CHIPS = {
     "nothing": "No result yet",
 }
 _SECTIONS = (
-    ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"),
+    ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("robustness", "Robustness"),
     ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
     ("rewards", "Rewards"),
     ("benchmarks", "Benchmarks"), ("judged", "Judged"),
@@ -144,6 +143,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "benchmarks": capabilities.tables(analysis, best_start),
         "judged": judged.context(analysis),
         "effects": effect_tables.by_start(analysis, best_start),
+        "robustness": robustness.context(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
         **_tables(analysis),
@@ -168,7 +168,6 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "winners": sections.winners(analysis),
         "rankings": _rankings(analysis),
-        "grids": grid_table(analysis),
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
         "properties": properties_tables(analysis),
@@ -241,6 +240,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     has = {
         "ranking": context["rankings"],
         "starts": context["starts"],
+        "robustness": context["robustness"],
         "effects": context["effects"],
         "likelihood": context["figures"]["likelihoods"],
         "properties": context["properties"],

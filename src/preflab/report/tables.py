@@ -217,23 +217,18 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
         column: a numeric column of responses, or `kl_token`, their k3 over their length; or one of pairs: `accuracy`,
             `accuracy_per_token`, `margin`, `chosen_change`, `rejected_change`.
     """
-    source = tables.pairs if column in _PAIR_COLUMNS else tables.responses
     cells = final_cells(tables)
-    frame = source[(source["split"] == split) & source["cell"].isin(cells["cell"])]
-    values = _pair_values(frame, column) if column in _PAIR_COLUMNS else _text_values(frame, column)
-    frame = frame.assign(value=values).dropna(subset=["value"]).astype({"value": float})
-    wide, incomplete = _balanced(frame.groupby(["row", "cell"])["value"].mean().unstack("cell"))
+    wide, facts, incomplete = item_table(tables, split, column, cells["cell"])
     values, seeds = _by_group(wide, cells)
     if column in _BY_DEFINITION:
         for start in dict.fromkeys(group.start for group in values):
             values[Group(start, "", 0)] = np.full((1, len(wide)), _BY_DEFINITION[column])
             seeds[Group(start, "", 0)] = (-1,)
-    facts = frame.drop_duplicates("row").set_index("row").reindex(wide.index)
     return Measure(
         split=split,
         values=values,
         seeds=seeds,
-        clusters=_clusters(facts),
+        clusters=clusters_of(facts),
         families=tuple(facts["family"].fillna("").astype(str)),
         rows=tuple(int(row) for row in wide.index),
         incomplete=incomplete,
@@ -249,7 +244,27 @@ _BY_DEFINITION = {"accuracy": 0.5, "margin": 0.0, "chosen_change": 0.0, "rejecte
 """What a start point scores against itself, free of rounding."""
 
 
-def _clusters(facts: pd.DataFrame) -> tuple[Hashable, ...]:
+def item_table(
+    tables: StudyTables, split: str, column: str, cells: pd.Series
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Return a column as `[row, cell]` over the items that all cells answered, what is known of those items, and cells
+    that are left out because they answered too few, with the reason.
+
+    Args:
+        tables: completed tables.
+        split: `test` or `ood`.
+        column: as in `measure`.
+        cells: ids of the cells.
+    """
+    source = tables.pairs if column in _PAIR_COLUMNS else tables.responses
+    frame = source[(source["split"] == split) & source["cell"].isin(cells)]
+    values = _pair_values(frame, column) if column in _PAIR_COLUMNS else _text_values(frame, column)
+    frame = frame.assign(value=values).dropna(subset=["value"]).astype({"value": float})
+    wide, incomplete = _balanced(frame.groupby(["row", "cell"])["value"].mean().unstack("cell"))
+    return wide, frame.drop_duplicates("row").set_index("row").reindex(wide.index), incomplete
+
+
+def clusters_of(facts: pd.DataFrame) -> tuple[Hashable, ...]:
     """Return the prompt of each item, or its row where the prompt is not known."""
     if "prompt" not in facts:
         return tuple(facts.index)

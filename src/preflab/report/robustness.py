@@ -1,0 +1,298 @@
+"""How much a method depends on its settings: what somebody gets who searches little, or not at all.
+
+References:
+    Ahrabian et al., A Practical Analysis of Human Alignment with *PO, 2024, arXiv:2407.15229, for reporting best and
+    typical case side by side, and scores over all settings instead of those of the best one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from preflab.report.analysis import SPLITS, Analysis
+from preflab.report.cells import Cell, Table, measured
+from preflab.report.robustness_figures import curve_figure, effects_figure, kl_figure, profile_figure
+from preflab.report.settings import VALIDATION, MethodGrid, SettingScores, setting_scores
+from preflab.report.wording import MISSING, big, count, names, number, percent, probability, score, score_range, size_of
+from preflab.stats.comparisons import holm, paired_comparison
+from preflab.stats.intervals import Interval, wilson_interval
+from preflab.stats.robustness import Stability, expected_best_intervals, main_effects, rank_stability, resampled_means
+
+_SPLIT_NAMES = {"test": "test prompts", "ood": "out-of-distribution prompts", VALIDATION: "validation scores"}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRobustness:
+    """What the settings of one method scored.
+
+    Args:
+        found: the scores behind it.
+        chosen: score of the setting that validation chooses.
+        median: of the middle setting.
+        expected: expected score of the best of k random settings, for k = 1 .. n.
+        better: settings whose mean beats the start point; None where its score is not known.
+        clearly: of those, settings told apart from it (5 %, Holm over the settings of the method).
+    """
+
+    found: MethodGrid
+    chosen: Interval
+    median: Interval
+    expected: tuple[Interval, ...]
+    better: int | None
+    clearly: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """The methods of one start point on one split, and how stable their order is.
+
+    Args:
+        scores: the scores behind it.
+        methods: by name.
+        stability: `best` and `median` to the order's stability; empty with one method.
+    """
+
+    scores: SettingScores
+    methods: Mapping[str, MethodRobustness]
+    stability: Mapping[str, Stability]
+
+
+def robustness(analysis: Analysis, start: str, split: str) -> Robustness | None:
+    """Return what the settings of all methods scored from a start point at the largest size, or None without grids."""
+    scores = setting_scores(analysis.tables, analysis.metric, start, analysis.size, split)
+    if scores is None:
+        return None
+    clusters = scores.clusters or None
+    methods = {name: _method(found, scores) for name, found in scores.methods.items()}
+    grids = scores.grids
+    stability = {kind: rank_stability(grids, kind, clusters=clusters) for kind in ("best", "median") if len(grids) > 1}
+    return Robustness(scores, methods, stability)
+
+
+def _method(found: MethodGrid, scores: SettingScores) -> MethodRobustness:
+    clusters, grid = scores.clusters or None, found.grid
+    draws = resampled_means([grid], clusters=clusters)[0]
+    chosen = grid.chosen_by == grid.chosen_by.max()
+    better = clearly = None
+    if scores.start_values is not None:
+        start = np.broadcast_to(scores.start_values, grid.values.shape[1:])
+        tried = [k for k, label in enumerate(found.labels) if label not in found.diverged]
+        tests = [paired_comparison(grid.values[k], start, clusters=clusters) for k in tried]
+        better = sum(test.difference.estimate > 0 for test in tests)
+        adjusted = holm([test.p for test in tests])
+        clearly = sum(p < 0.05 and t.difference.estimate > 0 for p, t in zip(adjusted, tests, strict=True))
+    return MethodRobustness(
+        found=found,
+        chosen=_drawn(float(grid.means[chosen].mean()), draws[:, chosen].mean(axis=1), grid.values.shape),
+        median=_drawn(float(np.median(grid.means)), np.median(draws, axis=1), grid.values.shape),
+        expected=expected_best_intervals(grid, clusters=clusters),
+        better=better,
+        clearly=clearly,
+    )
+
+
+def _drawn(estimate: float, draws: Any, shape: tuple[int, ...]) -> Interval:
+    low, high = np.quantile(draws, [0.025, 0.975]) if max(shape[1:]) > 1 else (np.nan, np.nan)
+    return Interval(estimate, float(low), float(high), float(draws.std(ddof=1)), shape[1], np.inf, "bootstrap")
+
+
+def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
+    """Return what the section shows, or None where no method has two settings."""
+    starts = sorted(analysis.starts, key=lambda start: start != best_start)
+    found = {(s, split): r for s in starts for split in SPLITS if (r := robustness(analysis, s, split)) is not None}
+    if not found:
+        found = {(s, VALIDATION): r for s in starts if (r := robustness(analysis, s, VALIDATION)) is not None}
+    if not found:
+        return None
+    return {
+        "sentences": _sentences(analysis, found),
+        "budgets": _budgets(analysis, found),
+        "validation_only": any(split == VALIDATION for _, split in found),
+        "figures": [
+            figure
+            for figure in (
+                curve_figure(analysis, found), profile_figure(analysis, found), kl_figure(analysis, best_start),
+                effects_figure(analysis, found),
+            )
+            if figure is not None
+        ],
+        "blocks": [_block(analysis, r, opened=k == 0) for k, r in enumerate(found.values())],
+    }  # fmt: skip
+
+
+def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> list[str]:
+    """Say which method is safest for those who cannot search, per split of the first start point."""
+    first = next(iter(found))[0]
+    lines = []
+    for (start, split), result in found.items():
+        if start != first or not result.stability:
+            continue
+        rate = analysis.metric.is_rate
+        typical = sorted(result.methods, key=lambda name: -result.methods[name].median.estimate)
+        best = sorted(result.methods, key=lambda name: -result.methods[name].chosen.estimate)
+        safe = result.methods[typical[0]]
+        where = _SPLIT_NAMES[split] if split != VALIDATION else "the validation prompts"
+        text = (
+            f"If you cannot search, {analysis.title(typical[0])} from {start} is the safest on {where}: its middle "
+            f"setting scores {score(safe.median.estimate, rate=rate)} ({score_range(safe.median, rate=rate)})"
+        )
+        if result.scores.start_values is not None:
+            text += f", the start point {score(float(result.scores.start_values.mean()), rate=rate)}"
+        text += f"; it has the best middle setting in {_share(result.stability['median'], typical[0])} of the draws of "
+        text += "settings, seeds and prompts. "
+        own = _share(result.stability["best"], best[0])
+        if best[0] == typical[0]:
+            text += f"It also leads where validation searches the whole grid ({own})."
+        else:
+            text += f"Where validation searches the whole grid, {analysis.title(best[0])} leads ({own})."
+        if best != typical:
+            text += (
+                f" The orders differ: {', '.join(map(analysis.title, best))} at their best, "
+                f"{', '.join(map(analysis.title, typical))} in the middle."
+            )
+        lines.append(text)
+    return lines
+
+
+def _share(stability: Stability, method: str) -> str:
+    source = "all" if "all" in stability.first else next(iter(stability.first))
+    return probability(stability.first[source][method])
+
+
+def _budgets(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> str:
+    """State whether all methods had the same budget of settings, runs and tokens."""
+    (start, _), result = next(iter(found.items()))
+    searched = {name: m.found for name, m in result.methods.items()}
+    tried = {name: (len(m.labels) + m.stopped + _missing(m), m.runs) for name, m in searched.items()}
+    tokens = [m.tokens for m in searched.values()]
+    if len(set(tried.values())) == 1:
+        n_settings, runs = next(iter(tried.values()))
+        text = (
+            f"Equal tuning budgets: {count(n_settings, 'setting')}, {count(runs, 'run')} for every method from {start}"
+        )
+    else:
+        parts = [f"{analysis.title(name)} {n} settings in {runs} runs" for name, (n, runs) in tried.items()]
+        fewest = min(len(m.expected) for m in result.methods.values())
+        text = (
+            f"Unequal tuning budgets from {start}: {names(parts)}; a larger grid finds a better best by chance alone, "
+            f"so compare the expected best of {fewest}"
+        )
+    if min(tokens) > 0:
+        same = max(tokens) / min(tokens) < 1.02
+        text += f"; {big(max(tokens))} training tokens each" if same else (
+            f"; training tokens {big(min(tokens))} to {big(max(tokens))}"
+        )  # fmt: skip
+    return text + "."
+
+
+def _missing(found: MethodGrid) -> int:
+    """Return the diverged settings that are not among the scores."""
+    return sum(label not in found.labels for label in found.diverged)
+
+
+def _block(analysis: Analysis, result: Robustness, *, opened: bool) -> dict[str, Any]:
+    start, split = result.scores.start, result.scores.split
+    tables = [_table(analysis, result), _stability_table(analysis, result), _effects_table(analysis, result)]
+    return {
+        "title": f"From {start}, {_SPLIT_NAMES[split]}",
+        "tables": [table for table in tables if table is not None],
+        "open": opened,
+    }
+
+
+def _table(analysis: Analysis, result: Robustness) -> Table:
+    rate, split = analysis.metric.is_rate, result.scores.split
+    head = [
+        ("Method", ""), ("Settings", "runs that diverged, 95 % Wilson interval"),
+        ("Chosen setting", "by validation; 95 % interval"), ("Middle setting", "95 % interval"),
+        ("One random setting", "95 % interval"), ("Best of 3", "random settings, expected; 95 % interval"),
+        ("Middle half", "width; lower to upper quartile"), ("Spread", "highest − lowest; lowest to highest"),
+        ("Beat the start point", "share of the settings, 95 % Wilson interval"),
+    ]  # fmt: skip
+    rows = []
+    for name, m in result.methods.items():
+        means, grid = m.found.grid.means, m.found
+        diverged = wilson_interval(grid.diverged_runs, grid.runs) if grid.runs else None
+        note = f"{grid.diverged_runs} of {grid.runs} runs diverged"
+        note += f" ({percent(diverged.low)} to {percent(diverged.high)})" if diverged else ""
+        low, high = np.quantile(means, [0.25, 0.75])
+        rows.append([
+            Cell(analysis.title(name), kind="text"),
+            Cell(str(len(grid.labels)) + (f" and {grid.stopped} stopped" if grid.stopped else ""), note,
+                 value=len(grid.labels)),
+            _cell(m.chosen, rate=rate), _cell(m.median, rate=rate), _cell(m.expected[0], rate=rate),
+            _cell(m.expected[2], rate=rate) if len(m.expected) > 2 else Cell(MISSING),
+            _width(low, high, rate=rate), _width(means.min(), means.max(), rate=rate),
+            _beaten(m),
+        ])  # fmt: skip
+    caption = (
+        f"Scores over the settings of each method, {_SPLIT_NAMES[split]}, {count(analysis.size, 'training pair')}."
+    )
+    return Table(caption, head, rows, f"robustness-{split}-{result.scores.start}")
+
+
+def _beaten(m: MethodRobustness) -> Cell:
+    if m.better is None:
+        return Cell(MISSING)
+    n = len(m.found.labels)
+    interval = wilson_interval(m.better, n)
+    note = f"{percent(interval.low)} to {percent(interval.high)}; {m.clearly} clearly"
+    return Cell(f"{m.better} of {n}", note, value=m.better / n, low=interval.low, high=interval.high)
+
+
+def _width(low: float, high: float, *, rate: bool) -> Cell:
+    note = f"{score(low, rate=rate)} to {score(high, rate=rate)}"
+    return Cell(size_of(high - low, rate=rate), note, value=float(high - low))
+
+
+def _cell(interval: Interval, *, rate: bool) -> Cell:
+    return measured(score(interval.estimate, rate=rate), interval, score_range(interval, rate=rate))
+
+
+def _stability_table(analysis: Analysis, result: Robustness) -> Table | None:
+    if not result.stability:
+        return None
+    sources = list(next(iter(result.stability.values())).first)
+    head = [("Method", ""), *((f"{title}: {source}", "") for title in ("Best", "Middle") for source in sources)]
+    drawn = [(stability, source) for stability in result.stability.values() for source in sources]
+    rows = [
+        [Cell(analysis.title(name), kind="text"), *(_first(s.first[source][name]) for s, source in drawn)]
+        for name in result.methods
+    ]
+    taus = [Cell(number(stability.tau[source], 2), value=stability.tau[source]) for stability, source in drawn]
+    rows.append([Cell("Kendall’s τ with the order found", kind="text"), *taus])
+    caption = (
+        "How often each method is first when settings, seeds or prompts are drawn anew: by the setting that validation "
+        "chooses (best), and by the middle setting."
+    )
+    return Table(caption, head, rows, f"stability-{result.scores.split}-{result.scores.start}")
+
+
+def _first(share: float) -> Cell:
+    return Cell(probability(share), value=share)
+
+
+def _effects_table(analysis: Analysis, result: Robustness) -> Table | None:
+    rate = analysis.metric.is_rate
+    rows: list[Sequence[Cell]] = []
+    for name, m in result.methods.items():
+        found = main_effects(m.found.grid, m.found.settings, clusters=result.scores.clusters or None)
+        for parameter, effect in sorted(found.items(), key=lambda each: -each[1].share):
+            levels = [f"{_level(value)}: {score(mean, rate=rate)}" for value, mean in effect.levels.items()]
+            rows.append([
+                Cell(f"{analysis.title(name)}, {parameter}", kind="text"),
+                _cell(effect.span, rate=rate),
+                Cell(percent(effect.share), value=effect.share), Cell("; ".join(levels), kind="text"),
+            ])  # fmt: skip
+    head = [
+        ("Method and hyper-parameter", ""), ("Best over worst value", "mean over the other settings; 95 % interval"),
+        ("Share of the variance", "between settings"), ("Mean score by value", ""),
+    ]  # fmt: skip
+    name = f"hyperparameters-{result.scores.split}-{result.scores.start}"
+    return Table("What each hyper-parameter does to the score.", head, rows, name) if rows else None
+
+
+def _level(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

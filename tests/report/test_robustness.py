@@ -1,0 +1,132 @@
+"""What the report says about settings, in worlds where the answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from preflab.report.analysis import analyse
+from preflab.report.page import render
+from preflab.report.robustness import context, robustness
+from preflab.report.settings import VALIDATION
+from preflab.report.tables import StudyTables
+
+PROMPTS, START = 40, 0.4
+
+
+def world(methods, *, seeds=3, evaluated=True, noise=0.01):
+    """Invent a study of one start point.
+
+    Args:
+        methods: method to the true score of every setting, None for one that diverges with its last seed.
+        seeds: trainings of every setting.
+        evaluated: whether unselected settings have test scores.
+        noise: standard deviation of a seed's score.
+    """
+    rng = np.random.default_rng(0)
+    cells = [_cell("start-sft", "", "", -1, validation=None, size=0)]
+    responses = [_responses("start-sft", START, rng, 0.0)]
+    for method, scores in methods.items():
+        best = max(range(len(scores)), key=lambda k: -1 if scores[k] is None else scores[k])
+        for k, score in enumerate(scores):
+            for seed in range(seeds):
+                name, bad = f"{method}-{k}-{seed}", score is None and seed == seeds - 1
+                rate = 1e-4 * 10**k
+                scored = not bad and (evaluated or k == best)
+                more = {"status": "diverged" if bad else "done", "validation": None if bad else score or 0.9}
+                cells.append(_cell(name, method, f"learning_rate={rate:g}", seed, selected=k == best,
+                                   learning_rate=rate, evaluate_s=1.0 if scored else None, **more))  # fmt: skip
+                if scored:
+                    responses.append(_responses(name, 0.9 if score is None else score, rng, noise))
+    return StudyTables(cells=pd.DataFrame(cells), responses=pd.concat(responses, ignore_index=True))
+
+
+def _cell(name, method, setting, seed, *, size=64, selected=True, status="done", **more):
+    return {"cell": name, "start": "sft", "method": method, "setting": setting, "hyperparameters": {}, "size": size,
+            "seed": seed, "status": status, "selected": selected, "tokens": 1000, "edge": False, **more}  # fmt: skip
+
+
+def _responses(cell, score, rng, noise):
+    rewards = score + noise * rng.standard_normal() + np.linspace(-0.1, 0.1, PROMPTS)
+    return pd.DataFrame({"cell": cell, "split": "test", "row": range(PROMPTS), "family": "", "response": "x",
+                         "prompt": [f"p{k}" for k in range(PROMPTS)], "reward": rewards, "n_tokens": 5,
+                         "kl_k3": 1.0})  # fmt: skip
+
+
+SAFE, LUCKY = (0.5, 0.51, 0.52, 0.53), (0.2, 0.2, 0.2, 0.7)
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return analyse(world({"safe": SAFE, "lucky": LUCKY}))
+
+
+def test_the_safest_method_is_the_one_with_the_best_middle_setting(analysis):
+    (line,) = context(analysis, "sft")["sentences"]
+    assert line.startswith("If you cannot search, safe from sft is the safest on test prompts: its middle setting")
+    assert "Where validation searches the whole grid, lucky leads" in line
+    assert "The orders differ: lucky, safe at their best, safe, lucky in the middle." in line
+
+
+def test_best_of_k_starts_at_the_mean_setting_and_ends_at_the_chosen_one(analysis):
+    found = robustness(analysis, "sft", "test").methods["lucky"]
+    assert found.expected[0].estimate == pytest.approx(np.mean(LUCKY), abs=0.02)
+    assert found.expected[-1].estimate == pytest.approx(found.chosen.estimate)
+    assert found.chosen.estimate == pytest.approx(0.7, abs=0.02)
+    assert found.median.low < found.median.estimate < found.median.high
+
+
+def test_settings_that_beat_the_start_point_are_counted_by_mean_and_by_test(analysis):
+    found = robustness(analysis, "sft", "test").methods
+    assert (found["safe"].better, found["safe"].clearly) == (4, 4)
+    assert (found["lucky"].better, found["lucky"].clearly) == (1, 1)
+
+
+def test_a_setting_that_diverged_leaves_its_user_with_the_start_point():
+    analysis = analyse(world({"dpo": (0.5, None, 0.6)}))
+    found = robustness(analysis, "sft", "test").methods["dpo"]
+    assert sorted(found.found.grid.means) == pytest.approx([START, 0.5, 0.6], abs=0.02)
+    assert found.expected[0].estimate == pytest.approx((START + 0.5 + 0.6) / 3, abs=0.02)
+    assert found.expected[1].estimate == pytest.approx((0.6 + 0.6 + 0.5) / 3, abs=0.02)  # kept only alone
+    (table, *_) = context(analysis, "sft")["blocks"][0]["tables"]
+    assert table.rows[0][1].note.startswith("1 of 9 runs diverged (")
+    assert table.rows[0][-1].text == "2 of 3"
+
+
+def test_without_test_scores_of_all_settings_validation_scores_are_shown_and_the_page_says_so():
+    analysis = analyse(world({"dpo": (0.5, None, 0.6), "ipo": (0.4, 0.5, 0.7)}, evaluated=False))
+    found = context(analysis, "sft")
+    assert found["validation_only"]
+    assert robustness(analysis, "sft", "test") is None
+    grid = robustness(analysis, "sft", VALIDATION).methods["dpo"].found
+    assert grid.labels == ("learning_rate=0.0001", "learning_rate=0.01") and grid.diverged == ("learning_rate=0.001",)
+    assert "evaluate.settings=all" in render(analysis.tables)
+
+
+def test_unequal_grids_are_said_to_be_unequal_and_to_what_they_can_be_compared():
+    found = context(analyse(world({"dpo": (0.5, 0.6, 0.7), "ipo": (0.4, 0.5)})), "sft")
+    assert found["budgets"].startswith("Unequal tuning budgets from sft: dpo 3 settings in 9 runs and ipo 2 settings")
+    assert "compare the expected best of 2" in found["budgets"]
+    equal = context(analyse(world({"dpo": (0.5, 0.6), "ipo": (0.4, 0.5)})), "sft")
+    assert equal["budgets"].startswith("Equal tuning budgets: 2 settings, 6 runs for every method from sft; ")
+
+
+def test_a_study_without_grids_has_no_such_section():
+    assert context(analyse(world({"dpo": (0.5,), "ipo": (0.6,)})), "sft") is None
+
+
+def test_one_method_has_its_numbers_and_no_order_to_be_stable():
+    found = context(analyse(world({"dpo": (0.5, 0.6)})), "sft")
+    assert found["sentences"] == []
+    assert [table.caption.split()[0] for table in found["blocks"][0]["tables"]] == ["Scores", "What"]
+
+
+def test_one_seed_gives_intervals_over_prompts_only_and_no_stability_over_seeds():
+    found = robustness(analyse(world({"dpo": (0.5, 0.6), "ipo": (0.4, 0.5)}, seeds=1)), "sft", "test")
+    assert set(found.stability["best"].first) == {"settings", "items", "all"}
+    assert found.methods["dpo"].median.low < found.methods["dpo"].median.high
+
+
+def test_the_page_has_the_section_with_its_figures_and_escapes_names():
+    page = render(world({"<b>dpo": (0.5, 0.6), "ipo": (0.4, 0.5)}))
+    section = page.partition('<section id="robustness"')[2].partition("</section>")[0]
+    assert section.count("<svg") == 4 and "<b>dpo" not in page and "&lt;b&gt;dpo" in section
