@@ -64,7 +64,8 @@ def model_card(analysis: Analysis, verdict: Answer, choice: Choice) -> str:
     """
     study, cell = analysis.tables.study, choice.cell
     card = dict(study.get("cards", {}).get(cell["method"], {}))
-    source = card.get("source") if isinstance(card.get("source"), Mapping) else {}
+    given = card.get("source")
+    source: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     data = study.get("data", {})
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
