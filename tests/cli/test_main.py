@@ -96,7 +96,7 @@ def test_unknown_option_names_the_nearest_one_and_the_help_page(capsys):
     [
         (ConfigError("x"), 2),
         (DataError("x"), 3),
-        (StoreError("x"), 1),
+        (StoreError("x"), 3),
         (StudyLocked("x"), 75),
         (RunError("x"), 1),
         (Diverged(3, "x"), 1),

@@ -166,4 +166,5 @@ def test_what_cannot_be_is_one_sentence(study, tmp_path):
         assert "or a --study" in preflab("judge", "preference", "x.jsonl", *place, cache=tmp_path, check=2).stderr
         judge(study, stub=stub)
         (study / "judged/index.json").write_text("{")
-        assert "judge the study again" in preflab("report", study, cache=tmp_path, check=1).stderr
+        assert "index.json: is not whole JSON" in preflab("report", study, cache=tmp_path, check=3).stderr
+        judge(study, stub=stub, check=3)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from preflab.cli.progress import print_status
-from preflab.core.errors import ConfigError
+from preflab.core.errors import ConfigError, StoreError
 from preflab.report.status import study_status
 from preflab.store.ledger import RUN, Ledger, study_lock
 
@@ -29,7 +29,7 @@ def study(tmp_path):
 
 
 def _index(study, cells):
-    (study / "index.json").write_text(json.dumps({"study": {}, "cells": cells}))
+    (study / "index.json").write_text(json.dumps({"schema_version": 1, "study": {}, "cells": cells}))
 
 
 def test_stages_that_are_there_are_counted_and_the_rest_is_shared_by_the_workers(study):
@@ -82,9 +82,13 @@ def test_the_terminal_page_holds_everything_that_matters(study, capsys):
         assert part in text
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
-def test_a_folder_without_a_readable_plan_is_no_study(tmp_path, text):
-    if text is not None:
-        (tmp_path / "plan.json").write_text(text)
+def test_a_folder_without_a_plan_is_no_study(tmp_path):
     with pytest.raises(ConfigError, match="no study here"):
+        study_status(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"study": "s", "workers": 0, "stages": []}'])
+def test_a_plan_that_cannot_be_one_is_named_with_the_way_out(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(StoreError, match=r"plan\.json: .*run the study again"):
         study_status(tmp_path)

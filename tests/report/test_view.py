@@ -92,7 +92,9 @@ def test_new_results_change_the_version_and_the_page_only_when_it_is_asked_for(c
     client.get(f"/{TOKEN}/")
     before = client.get(f"/{TOKEN}/status").json()
     assert before["version"] == before["shown"]
-    (study / "index.json").write_text(json.dumps({"study": {"name": "now-with-results"}, "cells": []}))
+    (study / "index.json").write_text(
+        json.dumps({"schema_version": 1, "study": {"name": "now-with-results"}, "cells": []})
+    )
     after = client.get(f"/{TOKEN}/status").json()
     assert after["version"] != after["shown"] == before["shown"]
     assert "now-with-results" in client.get(f"/{TOKEN}/").text

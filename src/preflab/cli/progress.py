@@ -106,6 +106,8 @@ def _facts(found: dict[str, Any]) -> RenderableType:
         error = each["error"].splitlines()[0]
         if error not in cells:
             grid.add_row(Text("failed", "red"), Text(f"{each['label']}: {error}"))
+    for each in found["damages"][:_TROUBLES]:
+        grid.add_row(Text("damaged", "red"), Text(f"{each['where']}: {each['what']}"))
     grid.add_row("disk", Text(f"{_size(found['bytes'])} in {found['folder']}, {_size(found['free_bytes'])} free"))
     if found["state"] == "stopped" and found["command"]:
         grid.add_row("continue", Text(found["command"]))

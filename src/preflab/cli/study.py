@@ -2,14 +2,23 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from preflab.core.errors import DataError
+
+if TYPE_CHECKING:
+    from preflab.report.index import Damage
 
 Overrides = Annotated[list[str], Parameter(name="--set", negative=(), help="key=value; may be given several times.")]
 Out = Annotated[Path | None, Parameter(name="--out", help="Folder of the study; default: runs/NAME.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document instead of text.")]
+
+
+_DAMAGES = 8
 
 
 def init(
@@ -112,11 +121,13 @@ def status(
     folder = study_folder(study)
     if watch and not json_:
         watch_status(folder)
-    elif json_:
-        print(json.dumps(study_status(folder), ensure_ascii=False, indent=1))
+        return 0
+    found = study_status(folder)
+    if json_:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
-        print_status(study_status(folder))
-    return 0
+        print_status(found)
+    return DataError.exit_code if found["damages"] else 0
 
 
 def report(
@@ -153,7 +164,16 @@ def report(
     if files is not None:
         print(write_files(tables, files), file=sys.stderr if json_ else sys.stdout)
     print(json.dumps(summary(tables), ensure_ascii=False, indent=1) if json_ else path)
-    return 0
+    return _said(folder, tables.damages)
+
+
+def _said(folder: Path, damages: "Sequence[Damage]") -> int:
+    """Print what of a study is damaged and return the exit code."""
+    for damage in damages[:_DAMAGES]:
+        print(f"damaged: {folder / damage.where}: {damage.what}; left out: {damage.lost}", file=sys.stderr)
+    if len(damages) > _DAMAGES:
+        print(f"and {len(damages) - _DAMAGES} more; the report lists them all", file=sys.stderr)
+    return DataError.exit_code if damages else 0
 
 
 def demo(*, out: Out = None, json_: Json = False) -> int:

@@ -26,7 +26,7 @@ class DataError(PreflabError, ValueError):
 class StoreError(PreflabError):
     """An artefact that is missing, damaged or written by another format version."""
 
-    exit_code = 1
+    exit_code = 3
 
 
 class StudyLocked(StoreError):

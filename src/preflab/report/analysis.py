@@ -148,6 +148,8 @@ def _missing(tables: StudyTables, scores: Mapping[str, Measure]) -> tuple[str, .
     for state, text in (("pending", "not trained yet"), ("failed", "failed with an error")):
         if states.get(state, 0):
             lines.append(f"{_cells(int(states[state]))} {text}.")
+    if tables.damages:
+        lines.append(f"{_files(len(tables.damages))} damaged; what they held is left out.")
     if tables.cells.empty:
         lines.append("No cell is planned or finished.")
     if "test" not in scores:
@@ -169,6 +171,10 @@ def _missing(tables: StudyTables, scores: Mapping[str, Measure]) -> tuple[str, .
 
 def _cells(n: int) -> str:
     return f"{n} cell is" if n == 1 else f"{n} cells are"
+
+
+def _files(n: int) -> str:
+    return f"{n} file of the study is" if n == 1 else f"{n} files of the study are"
 
 
 def seeds_of(cells: pd.DataFrame) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from preflab.report.analysis import analyse
 from preflab.report.cells import Table
+from preflab.report.damages import blaming
 from preflab.report.page import page_context
 from preflab.report.svg import FigureText
 from preflab.report.tables import StudyTables
@@ -31,7 +32,9 @@ def parts(tables: StudyTables) -> Parts:
     """Return every table and figure of a study's page."""
     found = Parts({}, {})
     seen: set[int] = set()
-    for key, part in _parts("", page_context(analyse(tables))):
+    with blaming(tables.damages, sealed=tables.sealed):
+        context = page_context(analyse(tables))
+    for key, part in _parts("", context):
         if id(part) in seen:
             continue
         seen.add(id(part))

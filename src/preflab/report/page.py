@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, effect_tables, figures, judged, rewards, robustness, sections
+from preflab.report import capabilities, damaged, effect_tables, figures, judged, rewards, robustness, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.damages import blaming
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
 from preflab.report.ranking import POOLED
@@ -30,7 +31,8 @@ _CHIPS = {
     "nothing": "No result yet",
 }
 _SECTIONS = (
-    ("answer", "Answer"), ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("robustness", "Robustness"),
+    ("answer", "Answer"), ("damaged", "Damaged"),
+    ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("robustness", "Robustness"),
     ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
     ("rewards", "Rewards"),
     ("benchmarks", "Benchmarks"), ("judged", "Judged"),
@@ -77,9 +79,10 @@ def render(tables: StudyTables, *, live: bool = False) -> str:
         tables: what the study measured.
         live: whether `preflab view` serves it, so that it can ask how far the study is.
     """
-    context = page_context(analyse(tables))
-    if not live:
-        return template("page.html.j2").render(context)
+    with blaming(tables.damages, sealed=tables.sealed):
+        context = page_context(analyse(tables))
+        if not live:
+            return template("page.html.j2").render(context)
     script = (_HERE / "view.js").read_text(encoding="utf-8")
     return template("view.html.j2").render(**context, live_js=script, live_hash=script_hash(script))
 
@@ -121,6 +124,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "chip": _CHIPS[verdict.status] + (" so far" if verdict.headline.startswith("So far") else ""),
         "missing": analysis.missing,
         "metric": analysis.metric,
+        "damaged": damaged.context(analysis),
         "findings": analysis.findings,
         "size": analysis.size,
         "samples": samples,
@@ -238,6 +242,7 @@ def _sampled_splits(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the sections that the page has."""
     has = {
+        "damaged": context["damaged"],
         "ranking": context["rankings"],
         "starts": context["starts"],
         "robustness": context["robustness"],

@@ -1,23 +1,24 @@
 """How far a study is and what it has found so far, read from its folder; works beside the process that runs it."""
 
 import contextlib
-import json
 import math
 import os
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from preflab.core.errors import ConfigError
+from preflab.core.errors import ConfigError, StoreError
+from preflab.report.index import INDEX, Damage, load_index
 from preflab.stats.intervals import seed_interval
 from preflab.store.artefacts import MANIFEST
+from preflab.store.documents import read_document
 from preflab.store.ledger import RUN, Ledger, is_locked, seconds_of
 
 PLAN = "plan.json"
-INDEX = "index.json"
 _STALE_S = 120.0
 _TROUBLED = ("diverged", "failed")
 
@@ -26,34 +27,32 @@ def study_status(study: Path) -> dict[str, Any]:
     """Return how far a study is, what runs now, how every method stands, and what went wrong.
 
     Keys: schema_version, study, state (running, stopped, complete), command, folder, done, total, stages (per kind),
-    running, last_sign_s, seconds_spent, seconds_left, methods, troubled, failed, bytes, free_bytes, last_event, report.
+    running, last_sign_s, seconds_spent, seconds_left, methods, troubled, failed, bytes, free_bytes, last_event, report,
+    damages (of plan and index; the files of artefacts are checked by the report).
     `methods` and `troubled` come from the index, which a running study writes every half minute.
 
     Raises:
         ConfigError: the folder holds no planned study.
+        StoreError: its plan cannot be read.
     """
-    plan = _document(study / PLAN)
-    if plan is None or not isinstance(plan.get("stages"), list):
-        raise ConfigError(
-            f"{study}: no study here (no readable {PLAN}); run it with `preflab run`, or name its folder under runs/."
-        )
+    plan = _plan(study)
     stages = plan["stages"]
     for stage in stages:
         stage["done"] = (study / stage["folder"] / MANIFEST).exists()
     ledger = Ledger(study)
-    events = ledger.events()
+    events = _events(ledger)
     locked = is_locked(study)
     # What a killed run last said is no sign of life of the next one.
-    told = {p["task"]: p for p in ledger.progress() if locked and time.time() - p["at"] < _STALE_S}
+    told = {p["task"]: p for p in _signs(ledger) if locked and time.time() - p["at"] < _STALE_S}
     run = told.pop(RUN, None)
     kinds = Counter(stage["kind"] for stage in stages)
     done = Counter(stage["kind"] for stage in stages if stage["done"])
     failed = _failed(events)
     # Before validation decides, the plan does not know all evaluations; the process that runs the study does.
     left = run["left_s"] if run else sum(s["seconds"] for s in stages if not s["done"]) / plan["workers"]
-    cells = (_document(study / INDEX) or {}).get("cells", [])
+    cells, damages = _cells(study)
     signs = [p["at"] for p in (*told.values(), *([run] if run else []))]
-    commands = [event["command"] for event in events if event["event"] == "run"]
+    commands = [str(event["command"]) for event in events if event["event"] == "run"]
     return {
         "schema_version": 1,
         "study": plan["study"],
@@ -69,30 +68,90 @@ def study_status(study: Path) -> dict[str, Any]:
         "seconds_left": round(left, 1),
         "methods": _methods(cells),
         "troubled": [
-            {key: cell[key] for key in ("start", "method", "setting", "size", "seed", "status", "step", "cause")}
+            {key: cell.get(key) for key in ("start", "method", "setting", "size", "seed", "status", "step", "cause")}
             for cell in cells
             if cell["status"] in _TROUBLED
         ],
         "failed": failed,
         "bytes": _bytes(study),
         "free_bytes": shutil.disk_usage(study).free,
+        "damages": [asdict(damage) for damage in damages],
         "last_event": events[-1] if events else None,
         "report": str(study / "report.html") if (study / "report.html").exists() else None,
     }
 
 
-def _document(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else None
-    return None
+def _plan(study: Path) -> dict[str, Any]:
+    path = study / PLAN
+    if not path.exists():
+        raise ConfigError(
+            f"{study}: no study here (no {PLAN}); run it with `preflab run`, or name its folder under runs/."
+        )
+    again = "run the study again: it writes the plan anew and trains nothing twice"
+    try:
+        plan = read_document(path)
+    except StoreError as error:
+        raise StoreError(f"{error}; {again}.") from error
+    stages = plan.get("stages")
+    whole = isinstance(stages, list) and all(_has(s, kind=str, label=str, folder=str, seconds=_NUMBER) for s in stages)
+    if not whole or not _has(plan, study=str, workers=int) or plan["workers"] < 1:
+        raise StoreError(f"{path}: is no plan of a study; name another folder, or {again}.")
+    return plan
+
+
+_NUMBER = (int, float)
+
+
+def _has(found: Any, **kinds: type | tuple[type, ...]) -> bool:
+    """Return whether something is a record with values of these types, none of them longer than a file name."""
+    return isinstance(found, dict) and all(
+        isinstance(value := found.get(key), kind) and (not isinstance(value, str) or len(value) < 250)
+        for key, kind in kinds.items()
+    )
+
+
+def _cells(study: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[Damage]]:
+    """Return the cells of the index, and what is damaged of it; none where it is not written yet."""
+    try:
+        index = load_index(study)
+    except ConfigError:
+        return (), ()
+    except StoreError as error:
+        return (), (Damage(INDEX, str(error).removeprefix(f"{study / INDEX}: "), "how every method stands"),)
+    return index.cells, index.damages
+
+
+def _events(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return the events that are what a run writes."""
+    found = []
+    for event in ledger.events():
+        if not isinstance(event, dict) or not _TOLD.get(event.get("event"), set()) <= set(event):
+            continue
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            seconds_of(event["time"])
+            found.append(event)
+    return found
+
+
+_TOLD: Mapping[Any, set[str]] = {"run": {"command"}, "failed": {"label", "error"}}
+
+
+def _signs(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return what running stages last said, as far as it is what they write."""
+    counts: dict[str, Any] = {"at": _NUMBER, "done": int, "total": int}
+    return [
+        said
+        for said in ledger.progress()
+        if _has(said, task=str, **counts)
+        and (_has(said, left_s=_NUMBER) if said["task"] == RUN else _has(said, label=str, what=str))
+    ]
 
 
 def _failed(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the failures of the latest run."""
     starts = [i for i, event in enumerate(events) if event["event"] == "run"]
     latest = events[starts[-1] :] if starts else events
-    return [{"label": e["label"], "error": e["error"]} for e in latest if e["event"] == "failed"]
+    return [{"label": str(e["label"]), "error": str(e["error"])} for e in latest if e["event"] == "failed"]
 
 
 def _spent(events: Sequence[dict[str, Any]], *, running: bool) -> float:
@@ -104,7 +163,7 @@ def _spent(events: Sequence[dict[str, Any]], *, running: bool) -> float:
     return max(0.0, end - seconds_of(starts[-1]["time"]))
 
 
-def _methods(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _methods(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one record per start point and method: cells by status, and the setting that leads on validation."""
     groups = defaultdict(list)
     for cell in cells:
@@ -115,8 +174,8 @@ def _methods(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "start": start,
             "method": method,
             "cells": len(mine),
-            "trained": sum(bool(cell["train"]) for cell in mine),
-            "evaluated": sum(bool(cell["evaluate"]) for cell in mine),
+            "trained": sum(bool(cell.get("train")) for cell in mine),
+            "evaluated": sum(bool(cell.get("evaluate")) for cell in mine),
             **{state: sum(cell["status"] == state for cell in mine) for state in (*_TROUBLED, "stopped")},
             "best": _best(mine),
         }
@@ -124,11 +183,11 @@ def _methods(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _best(cells: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _best(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the setting with the highest mean validation score at the largest size that has one, over its seeds."""
     scores = defaultdict(list)
     for cell in cells:
-        if cell["validation"] is not None and math.isfinite(cell["validation"]):
+        if cell.get("validation") is not None:
             scores[cell["size"], cell["setting"]].append(float(cell["validation"]))
     if not scores:
         return None

@@ -6,6 +6,7 @@ from typing import Any
 
 from preflab.report.analysis import Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.damages import blaming
 from preflab.report.effects import Effect
 from preflab.report.ranking import RankedMethod, Ranking
 from preflab.report.tables import Group, StudyTables
@@ -18,10 +19,10 @@ def summary(tables: StudyTables) -> dict[str, Any]:
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
     behaviour (per split and group), properties (per group), effects (what training did, per group), judged (what judges
-    said, per start point), findings, diverged, stopped, missing.
+    said, per start point), findings, diverged, stopped, missing, damages (files left out).
     """
-    analysis = analyse(tables)
-    return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analysis))}
+    with blaming(tables.damages, sealed=tables.sealed):
+        return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analyse(tables)))}
 
 
 def _contents(analysis: Analysis) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
         "diverged": cells.loc[cells["status"] == "diverged", [*which, "cause"]].to_dict("records"),
         "stopped": cells.loc[cells["status"] == "stopped", [*which, "validation", "needed"]].to_dict("records"),
         "missing": analysis.missing,
+        "damages": analysis.tables.damages,
     }
 
 

@@ -12,50 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from preflab.report.columns import COLUMNS as COLUMNS
+from preflab.report.index import Damage
 
-_TEXT, _NUMBER, _FLAG = "", float("nan"), False
-COLUMNS: Mapping[str, Mapping[str, Any]] = {
-    "cells": {
-        "cell": _TEXT, "start": _TEXT, "method": _TEXT, "setting": _TEXT, "cause": _TEXT, "status": "done",
-        "hyperparameters": _TEXT, "learning_rate": _NUMBER, "size": 0, "seed": 0, "step": _NUMBER, "train_s": _NUMBER,
-        "evaluate_s": _NUMBER, "judge": _TEXT, "judge_s": _NUMBER, "tokens": _NUMBER, "sampled_tokens": _NUMBER,
-        "n_steps": _NUMBER, "examples": _NUMBER, "clamped": _NUMBER, "edge": _FLAG,
-        "validation": _NUMBER, "needed": _NUMBER, "kept_step": _NUMBER, "planned_steps": _NUMBER,
-        "diagnose_s": _NUMBER, "gradients_s": _NUMBER, "benchmarks_s": _NUMBER,
-    },
-    "pairs": {
-        "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "chosen_total": _NUMBER, "chosen_length": _NUMBER,
-        "rejected_total": _NUMBER, "rejected_length": _NUMBER, "reference_chosen_total": _NUMBER,
-        "reference_rejected_total": _NUMBER,
-    },
-    "responses": {
-        "cell": _TEXT, "split": _TEXT, "row": 0, "family": _TEXT, "prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT,
-        "response": _TEXT, "n_tokens": _NUMBER, "truncated": _FLAG, "policy_total": _NUMBER,
-        "reference_total": _NUMBER, "kl_k3": _NUMBER, "reward": _NUMBER, "chosen_reward": _NUMBER,
-    },
-    "dynamics": {
-        "cell": _TEXT, "step": 0, "pairs_seen": _NUMBER, "chosen_total": _NUMBER, "chosen_mean": _NUMBER,
-        "rejected_total": _NUMBER, "rejected_mean": _NUMBER, "unseen_total": _NUMBER, "unseen_mean": _NUMBER,
-        "margin": _NUMBER, "accuracy": _NUMBER, "n": 0, "kept": True, "peak_step": _NUMBER, "chosen_fall": _NUMBER,
-        "chosen_fall_se": _NUMBER,
-    },
-    "answers": {
-        "cell": _TEXT, "round": 0, "row": 0, "sample": 0, "reward": _NUMBER, "gold": _NUMBER, "n_tokens": _NUMBER,
-        "kl_k1": _NUMBER,
-    },
-    "judges": {"cell": _TEXT, "judge": _TEXT, "step": 0, "pairs_seen": _NUMBER, "accuracy": _NUMBER},
-    "verdicts": {"cell": _TEXT, "judge": _TEXT, "chosen_score": _NUMBER, "rejected_score": _NUMBER},
-    "log": {
-        "cell": _TEXT, "step": 0, "loss": _NUMBER, "grad_norm": _NUMBER, "learning_rate": _NUMBER, "tokens": _NUMBER,
-    },
-    "probes": {"cell": _TEXT, "row": 0, "role": _TEXT},
-    "samples": {"cell": _TEXT, "row": 0, "kind": _TEXT},
-    "gradients": {"cell": _TEXT, "row": 0},
-    "benchmarks": {"cell": _TEXT, "benchmark": _TEXT, "item": _TEXT, "cluster": _TEXT, "value": _NUMBER},
-    "alike": {"cell": _TEXT, "row": 0, "ches": _NUMBER, "ches_mean": _NUMBER},
-}  # fmt: skip
-"""Columns every table has after `completed`, with the value that stands for "not measured"."""
+FloatArray = NDArray[np.float64]
 
 REWARD_PARTS = ("right", "concise", "polite", "safe")
 
@@ -83,6 +43,8 @@ class StudyTables:
         benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
         judged: results of judges as `preflab judge --study` writes them, each with `current`: whether the study still
             has the answers that were judged.
+        damages: files that are not as they were written, and what is missing because of them.
+        sealed: whether any change of the index would have been found.
     """
 
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -100,6 +62,8 @@ class StudyTables:
     verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     judged: Sequence[Mapping[str, Any]] = ()
+    damages: Sequence[Damage] = ()
+    sealed: bool = True
 
 
 class Group(NamedTuple):

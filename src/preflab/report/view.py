@@ -23,7 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preflab.core.errors import ConfigError, PreflabError
-from preflab.report.load import INDEX, JUDGED, load_tables
+from preflab.report.index import INDEX, load_index
+from preflab.report.load import JUDGED, load_tables
 from preflab.report.page import render
 from preflab.report.status import PLAN, study_status
 from preflab.report.tables import StudyTables
@@ -51,9 +52,12 @@ def make_view(study: Path, token: str) -> Starlette:
 
     Raises:
         ConfigError: the folder holds no study.
+        StoreError: its index or its plan cannot be read.
     """
-    if not any((study / name).exists() for name in (PLAN, INDEX)):
-        study_status(study)  # raises the sentence
+    if (study / INDEX).exists():
+        load_index(study)
+    else:
+        study_status(study)
     shown = _Shown(study)
 
     def page(request: Request) -> Response:

@@ -81,11 +81,11 @@ class Ledger:
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events in order; a last line cut by a crash is left out."""
-        if not self._events.exists():
+        if not self._events.is_file():
             return []
         events = []
         for line in self._events.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(json.JSONDecodeError, RecursionError):
                 events.append(json.loads(line))
         return events
 
@@ -102,7 +102,7 @@ class Ledger:
         """Return what the running stages last said."""
         said = []
         for path in sorted(self._progress.glob("*.json")):
-            with contextlib.suppress(OSError, json.JSONDecodeError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
                 said.append(json.loads(path.read_text(encoding="utf-8")))
         return said
 

@@ -16,6 +16,7 @@ import preflab
 from preflab.methods.cards import bibtex, card
 from preflab.models.load import weights_digest
 from preflab.store.artefacts import Artefact, write_json
+from preflab.store.documents import sealed
 from preflab.store.ledger import timestamp
 from preflab.studies.cells import Cell, as_record
 from preflab.studies.plan import Plan
@@ -36,7 +37,8 @@ def write_index(plan: Plan, state: State, *, command: str, wall_s: float) -> Pat
     notes = [*plan.notes, *_memory_notes(plan, known.stages)]
     starts = [_start(plan, start, seed) for start, seed in plan.layout.starts()]
     path = plan.folder / INDEX
-    write_json(path, {"schema_version": 1, "study": _study(plan, command, wall_s, notes), "cells": starts + records})
+    found = {"schema_version": 1, "study": _study(plan, command, wall_s, notes), "cells": starts + records}
+    write_json(path, sealed(found))
     return path
 
 

@@ -11,7 +11,7 @@ from preflab.core.errors import ConfigError, DataError
 from preflab.evals.judges.answers import Answers, Item
 from preflab.evals.judges.cases import PairProtocol
 from preflab.evals.judges.results import RESULT, Plan, matched_plan, write_result
-from preflab.report.load import INDEX, JUDGED, load_judged_index, load_tables
+from preflab.report.load import INDEX, JUDGED, load_judged_index, whole_tables
 from preflab.report.tables import completed, final_cells
 from preflab.store.artefacts import write_json
 
@@ -34,7 +34,7 @@ def study_plans(study: Path, protocol: PairProtocol, split: str) -> list[Plan]:
         ConfigError: no study there, or none of its cells answered prompts of the split.
         DataError: cells of one start point that answered different prompts.
     """
-    tables = completed(load_tables(study))
+    tables = completed(whole_tables(study))
     cells = final_cells(tables)
     answered = tables.responses[tables.responses["split"] == split]
     cells = cells[cells["cell"].isin(answered["cell"])]
