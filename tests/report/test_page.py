@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preflab.report.page import render, script_hash, ticks, write_report
+from preflab.report.page import render, source, ticks, write_report
 from preflab.report.samples import visible
 from preflab.report.summary import summary
 from preflab.report.tables import StudyTables
@@ -101,7 +101,7 @@ def test_nothing_on_the_page_can_reach_the_network(text, page):
 def test_only_the_hashed_script_and_the_data_are_scripts(text, page):
     kinds = [attrs.get("type") for attrs in page.find("script")]
     assert kinds == ["application/json", None]
-    assert script_hash(page.scripts[-1]) in text
+    assert source(page.scripts[-1]) in text
 
 
 def test_hostile_text_stays_text(text, page, synthetic):
@@ -317,7 +317,7 @@ say("images", document.querySelectorAll("#viewer img, #viewer script, #viewer b"
 def test_the_viewer_works_in_a_browser_and_hostile_text_does_nothing(text, tmp_path):
     path = tmp_path / "report.html"
     policy = re.search(r"script-src '([^']+)'", text).group(1)
-    allowed = f"{policy}' '{script_hash(DRIVER)}"
+    allowed = f"{policy}' '{source(DRIVER)}"
     path.write_text(
         text.replace(policy, allowed).replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8"
     )

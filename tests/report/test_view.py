@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from preflab.core.errors import ConfigError
-from preflab.report.page import script_hash
+from preflab.report.page import source
 from preflab.report.view import listening, make_view
 
 TOKEN = "a-secret"
@@ -50,7 +50,7 @@ def test_the_policy_of_the_page_names_its_scripts_and_lets_it_ask_only_its_own_s
     text = client.get(f"/{TOKEN}/").text
     script = text.rpartition("<script>")[2].partition("</script>")[0]
     policy = text.partition('Content-Security-Policy" content="')[2].partition('"')[0]
-    assert script_hash(script) in policy
+    assert source(script) in policy
     assert "connect-src 'self'" in policy and "default-src 'none'" in policy
 
 

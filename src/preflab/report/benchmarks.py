@@ -238,7 +238,7 @@ def _context(results: Results, differences: Mapping[str, Sequence[Difference]]) 
         "how": "How",
     }
     return {
-        "sections": [(target, title) for target, title in sections.items() if title],
+        "groups": [(title, [(target, title)]) for target, title in sections.items() if title],
         "baseline": baseline,
         "scope": f"{count(len(results.models), 'model')}, {count(len(results.benchmarks), 'benchmark')}",
         "scores": score_table(results),

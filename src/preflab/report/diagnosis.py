@@ -125,7 +125,7 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
         "how": "How",
     }
     return {
-        "sections": [(target, title) for target, title in sections.items() if title],
+        "groups": [(title, [(target, title)]) for target, title in sections.items() if title],
         "start": request["start"],
         "scope": ", ".join(
             [

@@ -30,16 +30,22 @@ _CHIPS = {
     "single": "One method only",
     "nothing": "No result yet",
 }
-_SECTIONS = (
-    ("answer", "Answer"), ("damaged", "Damaged"),
-    ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("robustness", "Robustness"),
-    ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
-    ("rewards", "Rewards"),
-    ("benchmarks", "Benchmarks"), ("judged", "Judged"),
-    ("behaviour", "KL and effects"), ("lengths", "Lengths"), ("responses", "Responses"),
-    ("stopped", "Stopped early"), ("trouble", "Diverged"),
-    ("cost", "Cost"), ("fairness", "Fairness"), ("provenance", "Provenance"),
+_GROUPS = (
+    ("Result", (("answer", "Answer"), ("damaged", "Damaged"))),
+    ("Which method", (
+        ("ranking", "Ranking"), ("starts", "Start points × sizes"), ("robustness", "Robustness"),
+        ("benchmarks", "Benchmarks"), ("judged", "Judged"),
+    )),
+    ("What it did to the model", (
+        ("effects", "Effects on the model"), ("likelihood", "Likelihood"), ("properties", "Three properties"),
+        ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"),
+    )),
+    ("Responses", (("responses", "Responses"),)),
+    ("Training and cost", (("stopped", "Stopped early"), ("trouble", "Diverged"), ("cost", "Cost"))),
+    ("Behind the numbers", (("fairness", "Fairness"), ("provenance", "Provenance"))),
 )  # fmt: skip
+"""The navigation: titles of the groups, and the id and title of each section, in the order of the page."""
+_SCRIPTS = ("page.js", "matrix.js")
 
 
 def write_report(tables: StudyTables, out: Path) -> Path:
@@ -83,8 +89,7 @@ def render(tables: StudyTables, *, live: bool = False) -> str:
         context = page_context(analyse(tables))
         if not live:
             return template("page.html.j2").render(context)
-    script = (_HERE / "view.js").read_text(encoding="utf-8")
-    return template("view.html.j2").render(**context, live_js=script, live_hash=script_hash(script))
+    return template("view.html.j2").render(**context, live_js=_text("view.js"), live_css=_text("view.css"))
 
 
 def template(name: str) -> jinja2.Template:
@@ -97,7 +102,8 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["ticks"] = ticks
-    environment.globals["css"] = (_HERE / "page.css").read_text(encoding="utf-8")
+    environment.filters["source"] = source
+    environment.globals["css"] = _text("page.css")
     return environment.get_template(name)
 
 
@@ -110,7 +116,6 @@ def ticks(text: str) -> Markup:
 def page_context(analysis: Analysis) -> dict[str, Any]:
     """Return what the template fills the page with."""
     study, verdict = analysis.tables.study, answer(analysis)
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
     samples = sample(analysis)
     starts = list(dict.fromkeys(g["start"] for g in samples.data["groups"]))
     best_start = verdict.winner.start if verdict.winner and verdict.winner.start in starts else next(iter(starts), "")
@@ -118,8 +123,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "name": study.get("name") or "without a name",
         "created": str(study.get("created") or "")[:16].replace("T", " "),
         "scope": _scope(analysis),
-        "script_hash": script_hash(script),
-        "js": script,
+        "js": "\n".join(_text(name) for name in _SCRIPTS),
         "answer": verdict,
         "chip": _CHIPS[verdict.status] + (" so far" if verdict.headline.startswith("So far") else ""),
         "missing": analysis.missing,
@@ -152,12 +156,16 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "diagnosed": _diagnosed(analysis),
         **_tables(analysis),
     }
-    return {**context, "sections": _present(context)}
+    return {**context, "groups": _present(context)}
 
 
-def script_hash(script: str) -> str:
-    """Return the Content-Security-Policy source of one inline script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def source(text: str) -> Markup:
+    """Return the Content-Security-Policy source that allows one inline script or style sheet."""
+    return Markup("sha256-") + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _scope(analysis: Analysis) -> str:
@@ -239,8 +247,8 @@ def _sampled_splits(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return ([("", "all")] if len(found) > 1 else []) + [(split, titles[split]) for split in found]
 
 
-def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the sections that the page has."""
+def _present(context: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the groups of sections that the page has."""
     has = {
         "damaged": context["damaged"],
         "ranking": context["rankings"],
@@ -259,4 +267,5 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "trouble": context["trouble"],
         "cost": context["cost"],
     }
-    return [(target, title) for target, title in _SECTIONS if has.get(target, True)]
+    groups = [(group, [part for part in parts if has.get(part[0], True)]) for group, parts in _GROUPS]
+    return [group for group in groups if group[1]]

@@ -168,9 +168,11 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r'font: ((?:\w+ )?)([\d.]+px) [^;"]*', _font, text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
+    text = re.sub(r' style="([^"]*)"', _attributes, text)
     # Without width and height the element fills its column, whatever the font size of the page.
     text = re.sub(r"<svg[^>]*?>", lambda tag: re.sub(r' (?:width|height)="[^"]*"', "", tag.group()), text, count=1)
-    return text.replace("<svg", f'<svg role="img" focusable="false" aria-label="{html.escape(label, quote=True)}"', 1)
+    opening = f'<svg role="img" focusable="false" stroke-linejoin="round" aria-label="{html.escape(label, quote=True)}"'
+    return text.replace("<svg", opening, 1)
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
@@ -193,3 +195,9 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
 def _font(match: re.Match[str]) -> str:
     weight = match.group(1).strip()
     return (f"font-weight: {weight}; " if weight else "") + f"font-size: {match.group(2)}; font-family: inherit"
+
+
+def _attributes(match: re.Match[str]) -> str:
+    """Return the declarations of a style attribute as attributes: the page's policy allows no inline style."""
+    pairs = [part.partition(":") for part in match[1].split(";") if part.strip()]
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in pairs)

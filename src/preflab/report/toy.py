@@ -118,11 +118,11 @@ def _context(index: dict[str, Any], curves: pd.DataFrame, found: Sequence[Claim]
         "diverged": "; ".join(diverged),
         "command": index["command"],
         "config": resolved.read_text(encoding="utf-8") if resolved.exists() else "",
-        "sections": [
-            ("claims", "Claims"),
-            *((target, title) for target, title, _, _ in shown),
-            ("numbers", "Numbers"),
-            ("provenance", "What was run"),
+        "groups": [
+            ("", [("claims", "Claims")]),
+            ("Figures", [(target, title) for target, title, _, _ in shown]),
+            ("", [("numbers", "Numbers")]),
+            ("", [("provenance", "What was run")]),
         ],
     }
 
