@@ -89,7 +89,7 @@ DAMAGES = {
     "is missing": lambda path: path.unlink(),
     "outside of the study": _linked,
     "has no column row": _foreign,
-    "is not a table of preflab": _words,
+    "other things than numbers in column row": _words,
     "its manifest does not name it": _renamed,
     "manifest of its folder is not there": lambda path: path.with_name("manifest.json").unlink(),
     "manifest of its folder is not whole JSON": lambda path: path.with_name("manifest.json").write_text('{"format"'),
@@ -216,6 +216,13 @@ def test_a_number_that_was_changed_by_hand_breaks_the_seal(study):
     assert is_whole(read_document(path)) is False
     assert load_tables(study).damages[0].what == "it was changed after it was written"
     assert is_whole({"any": "thing"}) is None
+
+
+def test_nothing_is_exported_from_a_study_that_is_not_whole(study, capsys):
+    _flip(study / _trained(study)["evaluate"] / "pairs.parquet")
+    assert run(["export", str(study), "--best"]) == 3
+    assert "content differs from its manifest" in capsys.readouterr().err
+    assert not (study / "exported").exists()
 
 
 def test_an_error_in_the_report_of_a_whole_study_is_ours_and_of_a_damaged_one_is_the_files(study, monkeypatch):

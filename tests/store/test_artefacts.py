@@ -100,6 +100,17 @@ def test_a_manifest_of_another_format_is_refused(tmp_path):
         read_artefact(path)
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "{}", "[" * 100_000, '{"format": 1, "files": []}', '{"format": 1, "files": {"a.txt": []}}',
+             '{"format": 1, "files": {"a.txt": {"bytes": 5}}, "spec": {}, "info": {}}', '{"format": 1, "files": {}}'],
+)  # fmt: skip
+def test_a_manifest_of_any_other_shape_is_damage(tmp_path, text):
+    path = commit(Store(tmp_path)).path
+    (path / MANIFEST).write_text(text)
+    with pytest.raises(StoreError, match="damaged artefact"):
+        verify(path)
+
+
 def test_nan_never_enters_a_manifest(tmp_path):
     with pytest.raises(ValueError, match="JSON"), Store(tmp_path).write(SPEC, {"x": float("nan")}):
         pass

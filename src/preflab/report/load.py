@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from preflab.core.errors import ConfigError, StoreError
 from preflab.evals.benchmarks.catalogue import benchmark
@@ -154,9 +155,18 @@ def _gather(reader: Reader, cells: Sequence[_Cell], artefact: str, file: TableFi
     for cell in cells:
         table = reader.table(cell.get(artefact), file, _named(cell))
         if table is not None:
-            table.insert(0, "cell", cell["cell"])
-            frames.append(table)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+            frames.append(table.add_column(0, "cell", pa.repeat(cell["cell"], len(table))))
+    if not frames:
+        return pd.DataFrame()
+    try:
+        return pa.concat_tables(frames, promote_options="permissive").to_pandas()
+    except pa.ArrowException:  # columns that nobody asked for are of one type here and of another there
+        return pd.concat([frame.to_pandas() for frame in frames], ignore_index=True)
+
+
+def _frame(reader: Reader, cell: _Cell, artefact: str, file: TableFile) -> pd.DataFrame | None:
+    table = reader.table(cell.get(artefact), file, _named(cell))
+    return None if table is None else table.to_pandas()
 
 
 def _joined(read: Callable[[Reader, _Cell], pd.DataFrame], reader: Reader, cells: Sequence[_Cell]) -> pd.DataFrame:
@@ -176,8 +186,9 @@ def _benchmarks(reader: Reader, cell: _Cell) -> pd.DataFrame:
         table = reader.table(place, file, _named(cell))
         if table is None:
             continue
-        columns = {"cell": cell["cell"], "benchmark": name, "value": table[metric].astype(float)}
-        frames.append(table.reindex(columns=["item", "cluster"]).assign(**columns))
+        found = table.to_pandas()
+        columns = {"cell": cell["cell"], "benchmark": name, "value": found[metric].astype(float)}
+        frames.append(found.reindex(columns=["item", "cluster"]).assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -186,7 +197,7 @@ def _dynamics(reader: Reader, cell: _Cell) -> pd.DataFrame:
 
     The start point is the cell itself at step 0: same rows, same batches, so nothing but training moves a margin.
     """
-    rows, log = (reader.table(cell.get("train"), file, _named(cell)) for file in (_MONITOR, _LOG))
+    rows, log = (_frame(reader, cell, "train", file) for file in (_MONITOR, _LOG))
     if rows is None or log is None or rows.empty:
         return pd.DataFrame()
     rows["place"] = rows.groupby("step").cumcount()
@@ -214,7 +225,7 @@ def _dynamics(reader: Reader, cell: _Cell) -> pd.DataFrame:
 
 def _judge(reader: Reader, cell: _Cell) -> pd.DataFrame:
     """Return how often the reward model behind a cell put validation pairs in the right order, at every evaluation."""
-    rows, log = (reader.table(cell.get("judge"), file, _named(cell)) for file in (_JUDGE, _LOG))
+    rows, log = (_frame(reader, cell, "judge", file) for file in (_JUDGE, _LOG))
     if rows is None or log is None:
         return pd.DataFrame()
     margin = rows["chosen_score"] - rows["rejected_score"]
@@ -228,7 +239,7 @@ def _judge(reader: Reader, cell: _Cell) -> pd.DataFrame:
 
 def _verdicts(reader: Reader, cell: _Cell) -> pd.DataFrame:
     """Return what the reward model behind a cell says of the validation pairs at the end of its training."""
-    rows = reader.table(cell.get("judge"), _JUDGE, _named(cell))
+    rows = _frame(reader, cell, "judge", _JUDGE)
     if rows is None:
         return pd.DataFrame()
     last = rows.loc[rows["step"] == rows["step"].max(), ["chosen_score", "rejected_score"]]

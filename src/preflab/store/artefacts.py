@@ -207,11 +207,11 @@ def read_artefact(path: Path) -> Artefact:
         if manifest["format"] != FORMAT:
             raise StoreError(f"{path}: artefact format {manifest['format']}; this preflab reads format {FORMAT}.")
         for name, entry in files.items():
-            if (path / name).stat().st_size != entry["bytes"]:
+            if (path / name).stat().st_size != entry["bytes"] or not isinstance(entry["sha256"], str):
                 raise StoreError(f"{path / name}: {entry['bytes']} bytes expected; delete the folder and run again.")
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        return Artefact(path=path, spec=manifest["spec"], info=manifest["info"])
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: damaged artefact ({error}); delete the folder and run again.") from error
-    return Artefact(path=path, spec=manifest["spec"], info=manifest["info"])
 
 
 def verify(path: Path) -> None:

@@ -1,6 +1,6 @@
 """A study's reward model as a plain transformers folder, for other studies and other tools."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from preflab.core.errors import ConfigError
 from preflab.evals.value_heads import load_head, save_classifier
 from preflab.models.checkpoints import lone_checkpoint
 from preflab.models.load import load_tokenizer, quiet
+from preflab.report.index import load_index
 from preflab.store.artefacts import committed_folder, read_artefact, verify
-from preflab.studies.index import INDEX
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,9 @@ def export_reward_model(
     )
 
 
-def _cell(study: Path, start: str | None, seed: int | None, size: int | None) -> dict[str, Any]:
+def _cell(study: Path, start: str | None, seed: int | None, size: int | None) -> Mapping[str, Any]:
     """Return the record of a cell behind which the reward model that is meant stands."""
-    path = study / INDEX
-    if not path.exists():
-        raise ConfigError(f"{study}: no study here (no {INDEX}); name the folder of one that was run.")
-    judged = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell.get("judge")]
+    judged = [cell for cell in load_index(study).cells if cell.get("judge")]
     if not judged:
         raise ConfigError(
             f"{study}: it trained no reward model; that needs a method with own answers and online.reward: model."

@@ -14,7 +14,7 @@ from preflab.models.checkpoints import Checkpoint
 from preflab.models.load import end_token_ids, load_model, load_tokenizer, quiet
 from preflab.report.analysis import Analysis, analyse
 from preflab.report.answer import Answer, answer
-from preflab.report.load import load_tables
+from preflab.report.load import whole_tables
 from preflab.report.model_card import Choice, is_hub_id, model_card
 from preflab.report.wording import count
 from preflab.store.artefacts import committed_folder, read_artefact, verify, write_json
@@ -71,7 +71,7 @@ def export_model(
         StoreError: the artefact is damaged, or what was saved does not load whole.
     """
     quiet()
-    analysis = analyse(load_tables(study))
+    analysis = analyse(whole_tables(study))
     verdict = answer(analysis)
     record, how, why = _chosen(analysis, verdict, cell, study)
     out = out or study / "exported" / f"{record['method']}-{record['start']}-{record['size']}-seed{record['seed']}"
