@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from preflab.cli.main import COMMANDS, build_app
 from preflab.methods import BUILT_IN, peers
 from preflab.methods.cards import card, card_text
+from preflab.report.columns import TABLES
 from preflab.studies.config import MethodConfig, SourceConfig, StudyConfig
 
 FOLDER = Path(__file__).parent / "generated"
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "peers.md": peers_page(),
         "commands.md": commands_page(),
         "study-file.md": study_file_page(),
+        "tables.md": tables_page(),
         "study.schema.json": json.dumps(StudyConfig.model_json_schema(), indent=1) + "\n",
     }
 
@@ -90,6 +92,20 @@ def commands_page() -> str:
     app = build_app([command.name for command in COMMANDS])
     text = app.generate_docs(output_format="markdown", heading_level=1)
     return NOTICE + "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+
+
+def tables_page() -> str:
+    """Return the columns of the data frames that `preflab.load_study` gives."""
+    head = "# Tables of a study\n\nWhat `preflab.load_study(FOLDER).data` holds; the frames may have more columns.\n"
+    parts = [
+        f"\n## `{name}`\n\n| column | type | what |\n| --- | --- | --- |\n"
+        + "".join(f"| `{column}` | {_KINDS[type(of.default)]} | {of.meaning} |\n" for column, of in columns.items())
+        for name, columns in TABLES.items()
+    ]
+    return NOTICE + head + "".join(parts)
+
+
+_KINDS = {str: "text", int: "integer", float: "number", bool: "yes or no"}
 
 
 def study_file_page() -> str:

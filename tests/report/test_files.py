@@ -78,7 +78,7 @@ def test_figures_are_whole_files_with_colours_of_their_own(written):
 
 
 def test_a_figure_refuses_an_unknown_kind_of_file(small, tmp_path):
-    figure = next(iter(parts(small).figures.values()))
+    figure = next(iter(parts(analyse(small)).figures.values()))
     with pytest.raises(ConfigError, match=r"x\.jpg: a figure is written as"):
         figure.save(tmp_path / "x.jpg")
     assert not list(tmp_path.iterdir())

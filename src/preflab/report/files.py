@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from preflab.report.analysis import analyse
+from preflab.report.analysis import Analysis, analyse
 from preflab.report.cells import Table
 from preflab.report.damages import blaming
 from preflab.report.page import page_context
@@ -28,13 +28,11 @@ class Parts:
     figures: Mapping[str, FigureText]
 
 
-def parts(tables: StudyTables) -> Parts:
+def parts(analysis: Analysis) -> Parts:
     """Return every table and figure of a study's page."""
     found = Parts({}, {})
     seen: set[int] = set()
-    with blaming(tables.damages, sealed=tables.sealed):
-        context = page_context(analyse(tables))
-    for key, part in _parts("", context):
+    for key, part in _parts("", page_context(analysis)):
         if id(part) in seen:
             continue
         seen.add(id(part))
@@ -53,7 +51,8 @@ def write_files(tables: StudyTables, folder: Path) -> Path:
         tables: what the study measured.
         folder: gets `tables/`, `figures/` and `index.json`.
     """
-    found = parts(tables)
+    with blaming(tables.damages, sealed=tables.sealed):
+        found = parts(analyse(tables))
     for kind in ("tables", "figures"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     listed: dict[str, list[dict[str, Any]]] = {"tables": [], "figures": []}

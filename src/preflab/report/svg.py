@@ -68,7 +68,7 @@ class FigureText:
         figure: the matplotlib figure; None where there is the element only.
     """
 
-    svg: str
+    svg: str = field(repr=False)
     caption: str
     name: str = ""
     label: str = ""
