@@ -1,3 +1,4 @@
+import html
 import html.parser
 import json
 import re
@@ -252,7 +253,8 @@ def test_without_reward_the_headline_is_preference_accuracy(synthetic):
     )
     assert "preference accuracy" in page.words
     assert "Gold reward" not in page.words
-    assert "v-disputed" not in {attrs.get("id") for attrs in page.find("input")}
+    assert "v-score-from" not in {attrs.get("id") for attrs in page.find("input")}
+    assert "Methods disagree where their words differ." in page.words
 
 
 def test_long_foreign_and_broken_text_is_shown_and_capped(synthetic, tmp_path, no_figures):
@@ -295,26 +297,55 @@ def test_importing_the_report_imports_neither_torch_nor_matplotlib():
 
 DRIVER = """
 const say = (name, value) => { document.body.dataset[name] = value; };
-const place = () => document.getElementById("v-place").textContent;
-const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
-say("first", place());
+const find = (id) => document.getElementById(id);
+const place = () => find("v-place").textContent;
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const set = (id, value) => {
+  const node = find(id);
+  if (node.type === "checkbox") node.checked = value; else node.value = value;
+  node.dispatchEvent(new Event("input")); node.dispatchEvent(new Event("change"));
+};
+const rows = () => [...document.querySelectorAll("#v-table tbody tr")];
+const at = () => document.activeElement.closest("tr").dataset.prompt;
+say("first", place()); say("rows", rows().length);
+rows()[0].querySelector(".open").focus();
 press("j"); press("j"); press("k");
-say("keys", place());
-const query = document.getElementById("v-query");
-query.value = "onerror"; query.dispatchEvent(new Event("input"));
+say("keys", String(at() === rows()[1].dataset.prompt));
+press("s"); press("n");
+say("star", rows()[1].querySelector(".star").getAttribute("aria-pressed"));
+document.activeElement.value = "a <b>note</b>"; document.activeElement.dispatchEvent(new Event("change"));
+set("v-starred", true); say("starred", place()); set("v-starred", false);
+set("v-query", "onerror");
 say("found", place()); say("marks", document.querySelectorAll("#viewer mark").length);
-query.value = "no such words"; query.dispatchEvent(new Event("input"));
-say("none", place());
-query.value = ""; query.dispatchEvent(new Event("input"));
-const start = document.getElementById("v-start");
-start.value = "base"; start.dispatchEvent(new Event("change"));
-say("cards", document.querySelectorAll("#viewer .card").length);
-say("images", document.querySelectorAll("#viewer img, #viewer script, #viewer b").length);
+set("v-query", "no such words"); say("none", place()); set("v-query", "");
+set("v-disagree", true); say("disagree", place()); set("v-disagree", false);
+set("v-score-from", "0.9"); say("high", place()); set("v-score-from", "");
+set("v-start", "base");
+say("columns", document.querySelectorAll("#v-table thead th").length);
+find("v-columns").querySelector("button").click();
+say("added", document.querySelectorAll("#v-table thead th").length);
+set("v-diff", true);
+const cell = document.querySelector("#v-table tbody td:nth-child(4) .words");
+say("changes", document.querySelectorAll("#v-table :is(ins, del)").length);
+find("v-more").click(); say("more", rows().length);
+say("hash", location.hash);
+say("images", document.querySelectorAll("#viewer :is(img, script, i, iframe)").length);
+const texts = ["a b c", "", "b c d ", " a  b", "c c c a", "x\\ny z", "<b>a</b> b"];
+say("diffs", String(texts.every((from) => texts.every((to) => {
+  const runs = wordDiff(from, to), side = (kind) => runs.filter((run) => run[0] !== kind).map((run) => run[1]).join("");
+  return side("ins") === from && side("del") === to;
+}))));
+say("least", JSON.stringify(wordDiff("the cat sat", "the dog sat")));
+const marks = openMarks("another study");
+const file = {preflab: "marks", marks: [{prompt: "test.1", star: true, note: "n", x: 1}, null, 3]};
+say("read", marks.read(JSON.stringify(file)));
+say("kept", String(openMarks("another study").of("test.1").star));
+try { marks.read("[]"); say("refused", "no"); } catch { say("refused", "yes"); }
 """
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a chromium to run the page's script")
-def test_the_viewer_works_in_a_browser_and_hostile_text_does_nothing(text, tmp_path):
+def test_the_matrix_works_in_a_browser_and_hostile_text_does_nothing(text, tmp_path):
     path = tmp_path / "report.html"
     policy = re.search(r"script-src '([^']+)'", text).group(1)
     allowed = f"{policy}' '{source(DRIVER)}"
@@ -325,12 +356,20 @@ def test_the_viewer_works_in_a_browser_and_hostile_text_does_nothing(text, tmp_p
                "--disable-background-networking", "--disable-component-update", "--disable-sync",
                f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]  # fmt: skip
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    seen = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", dom).group(0)))
-    assert seen["first"] == "1 of 60"
-    assert seen["keys"] == "2 of 60"
-    assert seen["found"].startswith("1 of ") and int(seen["marks"]) >= 1
-    assert seen["none"] == "none"
-    assert (seen["cards"], seen["images"]) == ("6", "0")
+    body = re.search(r"<body[^>]*>", dom).group(0)
+    seen = {name: html.unescape(value) for name, value in re.findall(r'data-(\w+)="([^"]*)"', body)}
+    n = {name: int(value.split()[0]) for name, value in seen.items() if re.match(r"\d+ of 60 prompts", value)}
+    assert (n["first"], n["starred"], n["none"], seen["rows"]) == (60, 1, 0, "20")
+    assert (seen["keys"], seen["star"]) == ("true", "true")
+    assert 0 < n["found"] < 60 and int(seen["marks"]) >= n["found"]
+    assert 0 < n["disagree"] < 60 and 0 < n["high"] < 60
+    assert int(seen["added"]) == int(seen["columns"]) + 1 == 6
+    assert int(seen["changes"]) > 0 and seen["more"] == "40" and seen["images"] == "0"
+    assert seen["hash"].startswith("#r=") and "start=base" in seen["hash"] and "diff=1" in seen["hash"]
+    assert seen["diffs"] == "true"
+    least = [["same", "the "], ["del", "cat "], ["ins", "dog "], ["same", "sat"]]
+    assert json.loads(seen["least"]) == least
+    assert (seen["read"], seen["kept"], seen["refused"]) == ("1", "true", "yes")
     assert "<title>synthetic · preflab report</title>" in dom
 
 

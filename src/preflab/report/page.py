@@ -45,7 +45,7 @@ _GROUPS = (
     ("Behind the numbers", (("fairness", "Fairness"), ("provenance", "Provenance"))),
 )  # fmt: skip
 """The navigation: titles of the groups, and the id and title of each section, in the order of the page."""
-_SCRIPTS = ("page.js", "matrix.js")
+_SCRIPTS = ("page.js", "diff.js", "marks.js", "matrix.js")
 
 
 def write_report(tables: StudyTables, out: Path) -> Path:

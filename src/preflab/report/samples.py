@@ -25,7 +25,8 @@ class Samples:
 
     Args:
         data: JSON-like: `groups` (start, method, title, seed) and `items` (split, row, family, prompt, chosen,
-            rejected, `responses` in the order of the groups, null where there is none).
+            rejected, `responses` in the order of the groups, null where there is none), and `apart`, the difference of
+            scores from which methods disagree, null where nothing is scored.
         shown: prompts on the page.
         total: prompts that have responses.
     """
@@ -55,7 +56,7 @@ def sample(analysis: Analysis) -> Samples:
     for limit in (PER_SPLIT, 40, 24, 12, 6, 3):
         items = _items(frame, groups, limit)
         data = {"groups": [{k: v for k, v in g.items() if k != "cell"} for g in groups], "items": items,
-                "metric": analysis.metric.name}  # fmt: skip
+                "apart": _apart(items)}  # fmt: skip
         if len(json.dumps(data)) <= MAX_BYTES:
             break
     return Samples(data, len(items), total)
@@ -91,6 +92,12 @@ def _items(frame: pd.DataFrame, groups: list[dict[str, Any]], limit: int) -> lis
         by_row = {row: part.set_index("cell") for row, part in mine[mine["row"].isin(chosen)].groupby("row")}
         items += [_item(split, row, by_row[row], groups, float(spread.get(row, 0.0))) for row in chosen]
     return items
+
+
+def _apart(items: list[dict[str, Any]]) -> float | None:
+    """Return a tenth of the range of all scores on the page."""
+    scores = [r[3] for item in items for r in item["responses"] if r is not None and r[3] is not None]
+    return float(f"{(max(scores) - min(scores)) / 10:.2g}") if scores and max(scores) > min(scores) else None
 
 
 def _choose(spread: pd.Series, limit: int) -> list[Any]:
