@@ -67,7 +67,7 @@ def test_page_is_balanced_and_has_every_section(page):
     assert page.open == []
     ids = [attrs["id"] for attrs in page.find("section")]
     assert ids == ["answer", "ranking", "starts", "effects", "likelihood", "properties", "behaviour", "lengths",
-                   "responses", "trouble", "cost", "fairness", "provenance"]  # fmt: skip
+                   "responses", "curves", "trouble", "cost", "fairness", "provenance"]  # fmt: skip
     # Others than those of the navigation lead to a section again.
     targets = list(dict.fromkeys(attrs["href"] for attrs in page.find("a") if attrs["href"] != "#answer"))
     assert targets == [f"#{name}" for name in ids if name != "answer"]
@@ -90,19 +90,21 @@ def test_the_first_screen_answers_the_question(page, small):
 
 def test_nothing_on_the_page_can_reach_the_network(text, page):
     urls = set(re.findall(r"https?://[^\s\"'<>)]+", text))
-    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    # Names of vocabularies, and where the chart library says it comes from.
+    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "https://github.com/leeoniya/uPlot"}
     policy = next(a["content"] for a in page.find("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; ")
-    assert "script-src 'sha256-" in policy and "unsafe-eval" not in policy
+    assert "script-src 'sha256-" in policy and "style-src 'sha256-" in policy and "unsafe" not in policy
     assert not page.find("img") and not page.find("link") and not page.find("iframe")
     for _, attrs in page.elements:
-        assert not any(name.startswith("on") for name in attrs)
+        assert not any(name.startswith("on") or name == "style" for name in attrs)
 
 
 def test_only_the_hashed_script_and_the_data_are_scripts(text, page):
     kinds = [attrs.get("type") for attrs in page.find("script")]
-    assert kinds == ["application/json", None]
+    assert kinds == ["application/json", "application/json", None]
     assert source(page.scripts[-1]) in text
+    assert source(re.search(r"<style>(.*?)</style>", text, re.S)[1]) in text
 
 
 def test_hostile_text_stays_text(text, page, synthetic):
@@ -119,7 +121,7 @@ def test_hostile_names_stay_text(synthetic):
     tables = synthetic.make(shape)
     study = dict(tables.study) | {"name": "<img src=x onerror=alert(1)>", "command": "`<b>`</pre>", "notes": ["<i>"]}
     page = Page(render(StudyTables(tables.cells, tables.pairs, tables.responses, tables.dynamics, tables.log, study)))
-    assert len(page.find("script")) == 2
+    assert len(page.find("script")) == 3
     assert not page.find("b") or all(attrs == {} for attrs in page.find("b"))
     assert not page.find("img") and not page.find("i")
     assert "$x_1$<b>" in page.words
@@ -340,6 +342,18 @@ const marks = openMarks("another study");
 const file = {preflab: "marks", marks: [{prompt: "test.1", star: true, note: "n", x: 1}, null, 3]};
 say("read", marks.read(JSON.stringify(file)));
 say("kept", String(openMarks("another study").of("test.1").star));
+find("c-chart").focus(); press("End");
+say("values", find("c-values").textContent);
+const series = find("c-methods").querySelectorAll("button").length;
+find("c-methods").querySelector("button").click();
+say("fewer", String(find("c-values").textContent === "" && series > 1));
+say("toggled", find("c-methods").querySelector("button").getAttribute("aria-pressed"));
+say("canvas", document.querySelectorAll("#c-chart canvas").length);
+find("theme").click(); find("theme").click();
+say("paper", getComputedStyle(document.body).backgroundColor);
+say("copies", document.querySelectorAll(".copy button").length);
+say("table", csv([["a", 'b "c"'], [1, "d,e"]]) + markdown([["a|b"], ["c\\nd"]]));
+say("current", document.querySelectorAll("#contents [aria-current]").length);
 try { marks.read("[]"); say("refused", "no"); } catch { say("refused", "yes"); }
 """
 
@@ -370,6 +384,11 @@ def test_the_matrix_works_in_a_browser_and_hostile_text_does_nothing(text, tmp_p
     least = [["same", "the "], ["del", "cat "], ["ins", "dog "], ["same", "sat"]]
     assert json.loads(seen["least"]) == least
     assert (seen["read"], seen["kept"], seen["refused"]) == ("1", "true", "yes")
+    assert seen["values"].startswith("training pairs seen ") and "DPO" in seen["values"]
+    assert (seen["fewer"], seen["toggled"], seen["canvas"], seen["current"]) == ("true", "false", "1", "1")
+    assert seen["paper"] == "rgb(20, 23, 27)"
+    assert int(seen["copies"]) == 2 * text.count("<table>")
+    assert seen["table"] == 'a,"b ""c"""\n1,"d,e"\n| a\\|b |\n| --- |\n| c d |\n'
     assert "<title>synthetic · preflab report</title>" in dom
 
 

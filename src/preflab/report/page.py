@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from preflab.report import capabilities, damaged, effect_tables, figures, judged, rewards, robustness, sections
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
+from preflab.report.curves import curves
 from preflab.report.damages import blaming
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
@@ -41,11 +42,16 @@ _GROUPS = (
         ("rewards", "Rewards"), ("behaviour", "KL and effects"), ("lengths", "Lengths"),
     )),
     ("Responses", (("responses", "Responses"),)),
-    ("Training and cost", (("stopped", "Stopped early"), ("trouble", "Diverged"), ("cost", "Cost"))),
+    ("Training and cost", (
+        ("curves", "Training curves"), ("stopped", "Stopped early"), ("trouble", "Diverged"), ("cost", "Cost"),
+    )),
     ("Behind the numbers", (("fairness", "Fairness"), ("provenance", "Provenance"))),
 )  # fmt: skip
 """The navigation: titles of the groups, and the id and title of each section, in the order of the page."""
-_SCRIPTS = ("page.js", "diff.js", "marks.js", "matrix.js")
+_SCRIPTS = (
+    "page.js", "theme.js", "tables.js", "diff.js", "marks.js", "matrix.js", "vendor/uPlot.iife.min.js", "charts.js",
+)  # fmt: skip
+_STYLES = ("page.css", "matrix.css", "vendor/uPlot.min.css", "print.css")
 
 
 def write_report(tables: StudyTables, out: Path) -> Path:
@@ -103,7 +109,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters["ticks"] = ticks
     environment.filters["source"] = source
-    environment.globals["css"] = _text("page.css")
+    environment.globals["css"] = _joined(_STYLES)
     return environment.get_template(name)
 
 
@@ -123,7 +129,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "name": study.get("name") or "without a name",
         "created": str(study.get("created") or "")[:16].replace("T", " "),
         "scope": _scope(analysis),
-        "js": "\n".join(_text(name) for name in _SCRIPTS),
+        "js": _joined(_SCRIPTS),
         "answer": verdict,
         "chip": _CHIPS[verdict.status] + (" so far" if verdict.headline.startswith("So far") else ""),
         "missing": analysis.missing,
@@ -132,6 +138,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "findings": analysis.findings,
         "size": analysis.size,
         "samples": samples,
+        "curves": curves(analysis),
         "sample_starts": starts,
         "sample_families": families(samples.data["items"]),
         "best_start": best_start,
@@ -162,6 +169,10 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
 def source(text: str) -> Markup:
     """Return the Content-Security-Policy source that allows one inline script or style sheet."""
     return Markup("sha256-") + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _joined(names: Iterable[str]) -> str:
+    return "\n".join(_text(name) for name in names)
 
 
 def _text(name: str) -> str:
@@ -263,6 +274,7 @@ def _present(context: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
         "behaviour": context["behaviour"],
         "lengths": context["figures"]["lengths"],
         "responses": context["samples"].data["items"],
+        "curves": context["curves"],
         "stopped": context["stopped"],
         "trouble": context["trouble"],
         "cost": context["cost"],
