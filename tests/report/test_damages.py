@@ -193,6 +193,11 @@ def test_a_cell_that_cannot_be_is_left_out_and_the_others_stay(study, key):
         assert len(index.cells) == 4 and index.damages[0].what.startswith("entry 2 of the cells: ")
 
 
+def test_a_trained_cell_has_a_size_and_a_start_point_has_none(study):
+    _change(study, lambda index: [cell.update(size=0 if cell["method"] else 64) for cell in index["cells"]])
+    assert [d.what[-34:] for d in load_index(study).damages] == [": its size is not what it should be"[-34:]] * 5
+
+
 def test_a_record_of_the_study_that_cannot_be_is_left_out(study):
     wrong = {"cards": {"dpo": []}, "notes": "none", "data": {"splits": 3}, "wall_s": float("1e999"), "name": 5}
 

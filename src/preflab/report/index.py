@@ -128,6 +128,8 @@ def _wrong(cell: Any) -> str:
             continue
         if not _fits(value, default):
             return f"its {key} is not what it should be"
+    if (cell["size"] > 0) != bool(cell["method"]) or cell["size"] < 0:
+        return "its size is not what it should be"
     places = [cell.get(key) for key in _PLACES]
     benchmarks = cell.get("benchmarks") or {}
     if not isinstance(benchmarks, dict) or not isinstance(cell.get("hyperparameters") or {}, dict):
