@@ -11,6 +11,7 @@ import pyarrow as pa
 from preflab.core.errors import ConfigError, StoreError
 from preflab.evals.benchmarks.catalogue import benchmark
 from preflab.report.damages import Reader, TableFile
+from preflab.report.dynamics import dynamics, pairs_seen
 from preflab.report.index import INDEX as INDEX
 from preflab.report.index import Damage, load_index
 from preflab.report.tables import StudyTables
@@ -56,12 +57,14 @@ def load_tables(study: Path) -> StudyTables:
     """
     index, reader = load_index(study), Reader(study)
     cells = index.cells
+    log = _gather(reader, cells, "train", _LOG)
+    kept_step = {cell["cell"]: cell.get("kept_step") for cell in cells}
     tables = StudyTables(
         cells=pd.DataFrame([dict(cell) for cell in cells]),
         pairs=_gather(reader, cells, "evaluate", _PAIRS),
         responses=_gather(reader, cells, "evaluate", _RESPONSES),
-        dynamics=_joined(_dynamics, reader, cells),
-        log=_gather(reader, cells, "train", _LOG),
+        dynamics=dynamics(_gather(reader, cells, "train", _MONITOR), log, kept_step),
+        log=log,
         answers=_gather(reader, cells, "train", _ANSWERS),
         judges=_joined(_judge, reader, cells),
         verdicts=_joined(_verdicts, reader, cells),
@@ -192,37 +195,6 @@ def _benchmarks(reader: Reader, cell: _Cell) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _dynamics(reader: Reader, cell: _Cell) -> pd.DataFrame:
-    """Return means over the monitor rows of a cell at every evaluation, with standard errors.
-
-    The start point is the cell itself at step 0: same rows, same batches, so nothing but training moves a margin.
-    """
-    rows, log = (_frame(reader, cell, "train", file) for file in (_MONITOR, _LOG))
-    if rows is None or log is None or rows.empty:
-        return pd.DataFrame()
-    rows["place"] = rows.groupby("step").cumcount()
-    start = rows[rows["step"] == 0].set_index("place")
-    gained = {}
-    for role, column in (("chosen", "chosen"), ("rejected", "rejected"), ("unseen", "mismatched")):
-        if f"{column}_total" not in rows:
-            continue  # studies did not always follow unseen answers
-        rows[f"{role}_total"] = pd.to_numeric(rows[f"{column}_total"])
-        rows[f"{role}_mean"] = rows[f"{role}_total"] / pd.to_numeric(rows[f"{column}_length"])
-        gained[role] = rows[f"{role}_total"] - rows["place"].map(pd.to_numeric(start[f"{column}_total"]))
-    rows["margin"] = gained["chosen"] - gained["rejected"]
-    rows["accuracy"] = ((rows["margin"] > 0) + 0.5 * (rows["margin"] == 0)).where(rows["margin"].notna())
-    totals = [f"{role}_{what}" for role in gained for what in ("total", "mean")]
-    columns = [*totals, "margin", "accuracy"]
-    grouped = rows.groupby("step")[columns]
-    table = grouped.mean().join(grouped.sem().add_suffix("_se")).join(_falls(rows)).reset_index()
-    table["n"] = grouped.size().to_numpy()
-    table["pairs_seen"] = _seen(table["step"], log)
-    # A run that stops early hands over the weights of its best evaluation; what came behind it shows why.
-    table["kept"] = True if cell.get("kept_step") is None else table["step"] <= cell["kept_step"]
-    table.insert(0, "cell", cell["cell"])
-    return table
-
-
 def _judge(reader: Reader, cell: _Cell) -> pd.DataFrame:
     """Return how often the reward model behind a cell put validation pairs in the right order, at every evaluation."""
     rows, log = (_frame(reader, cell, "judge", file) for file in (_JUDGE, _LOG))
@@ -231,7 +203,7 @@ def _judge(reader: Reader, cell: _Cell) -> pd.DataFrame:
     margin = rows["chosen_score"] - rows["rejected_score"]
     rows["accuracy"] = (margin > 0) + 0.5 * (margin == 0)
     table = rows.groupby("step")["accuracy"].mean().reset_index()
-    table["pairs_seen"] = _seen(table["step"], log)
+    table["pairs_seen"] = pairs_seen(table["step"].tolist(), log)
     table.insert(0, "judge", str(cell["judge"]))
     table.insert(0, "cell", cell["cell"])
     return table
@@ -244,24 +216,3 @@ def _verdicts(reader: Reader, cell: _Cell) -> pd.DataFrame:
         return pd.DataFrame()
     last = rows.loc[rows["step"] == rows["step"].max(), ["chosen_score", "rejected_score"]]
     return last.assign(cell=cell["cell"], judge=str(cell["judge"]))
-
-
-def _seen(steps: pd.Series, log: pd.DataFrame) -> list[int]:
-    """Return the rows that a run had seen after some of its steps."""
-    seen = log["n_rows"].cumsum()
-    return [0 if step == 0 else int(seen.iloc[step - 1]) for step in steps]
-
-
-def _falls(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return, per step, where the chosen responses were likeliest so far and how far they have fallen since.
-
-    Columns: `peak_step`; `chosen_fall`, nats per response, and its standard error over the same responses.
-    """
-    totals = rows.pivot(index="place", columns="step", values="chosen_total").dropna()
-    means = totals.mean()
-    found = {}
-    for step in totals.columns if len(totals) else ():
-        peak = means.loc[:step].idxmax()
-        fall = totals[peak] - totals[step]
-        found[step] = {"peak_step": peak, "chosen_fall": fall.mean(), "chosen_fall_se": fall.sem()}
-    return pd.DataFrame.from_dict(found, orient="index", columns=["peak_step", "chosen_fall", "chosen_fall_se"])

@@ -88,7 +88,9 @@ def cards(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, card in study.get("cards", {}).items():
         source = card.get("source") or {}
         source = source if isinstance(source, Mapping) else {"paper": str(source)}
-        facts: list[tuple[str, Any]] = [("Paper", ", ".join(str(source[key]) for key in ("paper", "title") if source.get(key)))]
+        facts: list[tuple[str, Any]] = [
+            ("Paper", ", ".join(str(source[key]) for key in ("paper", "title") if source.get(key)))
+        ]
         facts += [("arXiv", source.get("arxiv")), ("Equation", source.get("equation")), ("Note", source.get("note"))]
         for field, spec in (card.get("hyperparameters") or {}).items():
             facts.append((field, _hyper(spec)))
