@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from tests.report.synthetic import Shape, make
 
 from preflab.cli.main import run
 from preflab.core.errors import ConfigError, StoreError
-from preflab.report.index import load_index
+from preflab.report.index import Damage, load_index
 from preflab.report.load import load_tables, whole_tables
 from preflab.report.page import render
 from preflab.report.status import study_status
@@ -122,6 +123,13 @@ def test_the_report_lists_what_is_damaged_and_ends_with_three(study, capsys):
     assert "responses.parquet" in section and "Partial report" in page
     assert run(["report", str(study), "--json"]) == 3
     assert [d["cell"][:3] for d in json.loads(capsys.readouterr().out)["damages"]] == ["dpo"]
+
+
+def test_many_damaged_files_are_folded_on_the_page(whole):
+    damages = tuple(Damage(f"artefacts/{k}", "is missing", "it") for k in range(13))
+    page = render(replace(load_tables(whole), damages=damages))
+    section = page.split('<section id="damaged"')[1].split("</section>")[0]
+    assert "All 13 files" in section and section.count("is missing") == 13 and "<details" in section
 
 
 @pytest.mark.parametrize("place", ["../outside", "/etc", "artefacts/../../outside", "artefacts/\0"])

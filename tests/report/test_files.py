@@ -121,6 +121,11 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(text):
     assert row["Name"][0] == f"'{text}" and row["V"][0] == -0.5
 
 
+def test_a_column_in_which_nothing_was_measured_is_empty():
+    rows = [[Cell("a", kind="text"), Cell("–"), Cell("2 of 3")], [Cell("b", kind="text"), Cell("–"), Cell("–")]]
+    assert as_csv("t", Table("A", [("N", ""), ("V", ""), ("W", "")], rows)) == "N,V,W\na,,2 of 3\nb,,\n"
+
+
 def test_missing_numbers_are_empty_and_signed_texts_stay():
     rows = [[Cell("+0.3", kind="text"), Cell("–", value=math.inf)], [Cell("x", kind="text"), Cell("1", value=1)]]
     assert as_csv("t", Table("A", [("N", ""), ("V", "")], rows)) == "N,V\n+0.3,\nx,1.0\n"

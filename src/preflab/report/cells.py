@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from preflab.report.wording import MISSING
 from preflab.stats.intervals import Interval
 
 
@@ -66,16 +67,17 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """Return the numbers: a column per title, with `TITLE low` and `TITLE high` where there are intervals.
 
-        A column in which no cell has a number holds the texts. Notes that are more than an interval stand in
-        `TITLE note`. Two columns of one title are told apart by their explanations.
+        A column in which no cell has a number holds the texts, or nothing where nothing was measured. Notes that are
+        more than an interval stand in `TITLE note`. Two columns of one title are told apart by their explanations.
         """
         found: dict[str, list[str] | list[float]] = {}
         for (title, about), cells in zip(self.head, zip(*self.rows, strict=True), strict=False):
             name = _stored(title if title not in found or not about else f"{title} ({about})")
             while name in found:
                 name += "'"
-            if all(cell.value is None for cell in cells):
-                found[name] = [_stored(cell.text) for cell in cells]
+            texts = [_stored(cell.text) if cell.text != MISSING else "" for cell in cells]
+            if any(texts) and all(cell.value is None for cell in cells):
+                found[name] = texts
             else:
                 found[name] = [_finite(cell.value) for cell in cells]
             bounds = {"low": [_finite(c.low) for c in cells], "high": [_finite(c.high) for c in cells]}
