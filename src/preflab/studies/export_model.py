@@ -151,7 +151,7 @@ def _save(study: Path, spec: Any, folder: Path, to: Path, kind: str, base: str) 
     if kind == "weights":
         model, ends = load_model(folder, dtype=dtype, device="cpu"), end_token_ids(folder, tokenizer)
     else:
-        start = _start_folder(study, spec, folder)
+        start = start_folder(study, spec, folder)
         model = merge(load_adapter(load_model(start, dtype=dtype, device="cpu"), folder))
         ends = end_token_ids(start, tokenizer)
     if model.generation_config is not None:
@@ -164,7 +164,7 @@ def _save(study: Path, spec: Any, folder: Path, to: Path, kind: str, base: str) 
     tokenizer.save_pretrained(to)
 
 
-def _start_folder(study: Path, spec: Any, adapter: Path) -> Path:
+def start_folder(study: Path, spec: Any, adapter: Path) -> Path:
     """Return the weights that an adapter sits on: the study's own SFT wherever the study is now, or what it records."""
     sft = study / "artefacts" / "sft" / str(spec["inputs"]["start"])[:20] / "model"
     if sft.exists():

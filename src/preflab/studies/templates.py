@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from preflab.core.errors import ConfigError
 from preflab.studies.cells import method_from
@@ -37,8 +38,24 @@ def _filled(text: str, placeholder: str, value: str | None) -> str:
     return re.sub(rf": {placeholder} +#", lambda _: f": {quoted}  #", text)
 
 
-def single_cell(model: str, data: str, method: str, overrides: Sequence[str] = ()) -> StudyConfig:
+def single_cell(
+    model: str,
+    data: str,
+    method: str,
+    overrides: Sequence[str] = (),
+    *,
+    hyperparameters: Mapping[str, Any] | None = None,
+    source: str = "preflab train",
+) -> StudyConfig:
     """Return the study of one cell: one model as it is, one method at its defaults, all rows, one seed.
+
+    Args:
+        model: Hub id, folder or pocket:base.
+        data: file, folder, Hub id or pocket:pairs.
+        method: name of a method, or path/to/file.py:NAME.
+        overrides: `key=value` texts of a study file.
+        hyperparameters: the method's, where they are not its defaults.
+        source: what errors call the declaration.
 
     Raises:
         ConfigError: an override cannot be meant.
@@ -46,7 +63,12 @@ def single_cell(model: str, data: str, method: str, overrides: Sequence[str] = (
     parts = [Path(text.replace(":", "-")) for text in (model, data)]
     words = [parts[0].name, parts[1].stem, method_from(method).name]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(["train", *words]))
-    document = {"study": name, "models": {"base": model}, "methods": {method: {}}, "data": {"train": data}}
+    document: dict[str, Any] = {
+        "study": name,
+        "models": {"base": model},
+        "methods": {method: dict(hyperparameters or {})},
+        "data": {"train": data},
+    }
     if data.startswith("pocket:"):
         document["evaluate"] = {"reward": "pocket"}
-    return decode(apply_overrides(document, overrides), source="preflab train")
+    return decode(apply_overrides(document, overrides), source=source)
