@@ -37,7 +37,7 @@ def study(whole, tmp_path):
 
 
 def _seal(folder):
-    index = json.loads((folder / "index.json").read_text())
+    index = read_document(folder / "index.json")
     (folder / "index.json").write_text(json.dumps(sealed({k: v for k, v in index.items() if k != "sha256"})))
 
 
@@ -142,6 +142,16 @@ def test_an_index_leads_nowhere_outside_of_the_study(study, place):
     tables = load_tables(study)
     assert {d.what for d in tables.damages} <= {"its place is outside of the study", "its place is no path"}
     assert len(tables.damages) == 2
+
+
+def test_half_a_character_in_a_name_costs_nothing(study):
+    def half(index):
+        index["study"]["name"] = "half \ud800 a \U0001f999"
+        index["study"]["cards"]["dpo"]["title"] = "DPO \udfff"
+
+    _change(study, half)
+    page = render(load_tables(study))
+    assert "half ? a \U0001f999" in page and "DPO ?" in page
 
 
 def test_links_in_a_circle_and_things_that_are_no_files_are_damage(study):

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from markdown_it import MarkdownIt
 from preflab.core.errors import ConfigError
 from preflab.report.analysis import analyse
 from preflab.report.cells import Cell, Table, measured
+from preflab.report.figures import ranking_figure
 from preflab.report.files import parts, write_files
 from preflab.report.page import render
 from preflab.report.typeset import as_csv, as_latex, as_markdown, latex
@@ -75,6 +77,17 @@ def test_figures_are_whole_files_with_colours_of_their_own(written):
     for path in (written[0] / "figures").glob("*.png"):
         data = path.read_bytes()
         assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") == 2000
+
+
+def test_names_in_any_script_are_drawn_without_a_word(synthetic, tmp_path):
+    tables = synthetic.make(synthetic.Shape(methods=("dpo", "ipo"), starts=("sft",), seeds=2, prompts=6))
+    cards = {**tables.study["cards"], "dpo": {"title": "方法 \U0001f999 $x^2$ \x07 <b>"}}
+    figure = ranking_figure(analyse(replace(tables, study={**tables.study, "cards": cards})))
+    for ending in ("svg", "pdf", "png"):  # warnings are errors here
+        figure.save(tmp_path / f"x.{ending}")
+    text = (tmp_path / "x.svg").read_text()
+    assert "方法 \U0001f999 $x^2$" in "".join(ET.fromstring(text).itertext()) and "<b>" not in text
+    assert "方法" in figure.svg
 
 
 def test_a_figure_refuses_an_unknown_kind_of_file(small, tmp_path):

@@ -1,9 +1,11 @@
 """Matplotlib figures as inline SVG that takes its fonts and its ink from the page, so that dark mode and print work."""
 
+import contextlib
 import html
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ _SETTINGS: Any = {
     "lines.linewidth": 1.6,
 }  # fmt: skip
 _DPI = 200
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Signs that a name may have and XML may not."""
 _METADATA: Any = {  # nothing that differs from one run or machine to the next
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "pdf": {"CreationDate": None, "Creator": "preflab", "Producer": None},
@@ -86,14 +90,17 @@ class FigureText:
         kind = Path(path).suffix.removeprefix(".").lower()
         if kind not in _METADATA:
             raise ConfigError(f"{path}: a figure is written as .svg, .pdf or .png; name such a file.")
-        self._write(path, kind)
+        if kind == "svg":
+            Path(path).write_text(self._repr_svg_(), encoding="utf-8", newline="")
+        else:
+            self._write(path, kind)
         return Path(path)
 
     def _repr_svg_(self) -> str:
         """Show the figure in a notebook."""
         buffer = io.StringIO()
         self._write(buffer, "svg")
-        return buffer.getvalue()
+        return _NOT_XML.sub(" ", buffer.getvalue())
 
     def _write(self, where: Any, kind: str) -> None:
         patch = self.figure.patch
@@ -120,11 +127,15 @@ def drawn(figure: Any, name: str, label: str, caption: str) -> FigureText:
     return FigureText(svg, caption, name, label, figure)
 
 
-def style() -> Any:
-    """Return a context manager in which matplotlib draws in the style of the page."""
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Let matplotlib draw in the style of the page."""
     from matplotlib import rc_context
 
-    return rc_context(_SETTINGS)
+    with rc_context(_SETTINGS), warnings.catch_warnings():
+        # Text stays text in an SVG and takes the reader's fonts, whatever ours lack.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
 
 
 def panels(rows: int, columns: int, *, width: float, height: float, **sharing: Any) -> tuple[Any, Any]:
@@ -160,7 +171,7 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=_METADATA["svg"])
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
+    text = _NOT_XML.sub(" ", text[text.index("<svg") :])
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S)
     text = re.sub(r'\bid="([^"]+)"', lambda match: f'id="{name}-{match[1]}"', text)

@@ -1,6 +1,7 @@
 """JSON documents of a study, which people copy and edit: sealed with a digest, read as if a stranger wrote them."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from preflab.core.ids import content_id
 
 _LARGEST_BYTES = 1 << 29
 _SEAL = "sha256"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +41,11 @@ def read_document(path: Path) -> dict[str, Any]:
             raise StoreError(f"{path}: is not there, or no file")
         if path.stat().st_size > _LARGEST_BYTES:
             raise StoreError(f"{path}: has {path.stat().st_size:,} bytes, more than any that preflab writes")
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text, parse_constant=_refuse)
+        if _SURROGATE.search(text):
+            # JSON can name half a character, which no file can hold; it becomes a question mark.
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
