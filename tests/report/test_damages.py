@@ -19,6 +19,7 @@ from preflab.report.page import render
 from preflab.report.status import study_status
 from preflab.store.artefacts import write_manifest
 from preflab.store.documents import is_whole, read_document, sealed
+from preflab.store.ledger import is_locked, study_lock
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,33 @@ def test_a_folder_without_an_index_is_no_study(tmp_path, capsys):
     (tmp_path / "index.json").mkdir()
     with pytest.raises(StoreError, match="is not there, or no file"):
         load_index(tmp_path)
+
+
+def test_a_study_that_may_not_be_read_is_one_sentence(whole, study, capsys):
+    """A superuser may read anything, so the test is somebody else for a moment."""
+    run(["report", str(whole), "--out", str(study / "page.html")])  # imports what a command needs
+    capsys.readouterr()
+    study.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        codes = [run([word, str(study)]) for word in ("report", "status")]
+    finally:
+        os.seteuid(user)
+        study.chmod(0o755)
+    assert codes == [3, 3]
+    for line in capsys.readouterr().err.splitlines():
+        assert "cannot be read (Permission denied)" in line and "ask its owner" in line
+
+
+def test_a_study_of_somebody_else_is_shown_with_whether_it_runs(study, monkeypatch):
+    with study_lock(study):
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+        assert is_locked(study)
+    assert not is_locked(study)
+    (study / ".lock").touch()
+    assert not is_locked(study)
 
 
 WRONG = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ class Reader:
             place = f"{artefact}/{file.name}"
             entry = self._files(artefact).get(file.name)
             if entry is None:
-                if self._inside(place).exists():
+                if os.path.exists(self._inside(place)):
                     raise _Wrong("its manifest does not name it")
                 return None
             return _parsed(self._bytes(place, entry), file)

@@ -8,7 +8,7 @@ from typing import Any
 
 from preflab.core.errors import ConfigError, StoreError
 from preflab.report.columns import COLUMNS
-from preflab.store.documents import is_whole, read_document
+from preflab.store.documents import is_there, is_whole, read_document
 
 INDEX = "index.json"
 SCHEMA_VERSION = 1
@@ -66,7 +66,7 @@ def load_index(study: Path) -> Index:
         StoreError: the index cannot be read at all, or a newer preflab wrote it.
     """
     path = study / INDEX
-    if not path.exists():
+    if not is_there(path):
         raise ConfigError(
             f"{study}: no study here (no {INDEX}); run it with `preflab run`, or name its folder under runs/."
         )

@@ -15,7 +15,7 @@ from preflab.core.errors import ConfigError, StoreError
 from preflab.report.index import INDEX, Damage, load_index
 from preflab.stats.intervals import seed_interval
 from preflab.store.artefacts import MANIFEST
-from preflab.store.documents import read_document
+from preflab.store.documents import is_there, read_document
 from preflab.store.ledger import RUN, Ledger, is_locked, seconds_of
 
 PLAN = "plan.json"
@@ -38,7 +38,7 @@ def study_status(study: Path) -> dict[str, Any]:
     plan = _plan(study)
     stages = plan["stages"]
     for stage in stages:
-        stage["done"] = (study / stage["folder"] / MANIFEST).exists()
+        stage["done"] = os.path.exists(study / stage["folder"] / MANIFEST)
     ledger = Ledger(study)
     events = _events(ledger)
     locked = is_locked(study)
@@ -83,7 +83,7 @@ def study_status(study: Path) -> dict[str, Any]:
 
 def _plan(study: Path) -> dict[str, Any]:
     path = study / PLAN
-    if not path.exists():
+    if not is_there(path):
         raise ConfigError(
             f"{study}: no study here (no {PLAN}); run it with `preflab run`, or name its folder under runs/."
         )

@@ -28,6 +28,7 @@ from preflab.report.load import JUDGED, load_tables
 from preflab.report.page import render
 from preflab.report.status import PLAN, study_status
 from preflab.report.tables import StudyTables
+from preflab.store.documents import is_there
 
 HOST = "127.0.0.1"
 """The one address a view listens on; other machines come through a tunnel, which brings its own access control."""
@@ -54,7 +55,7 @@ def make_view(study: Path, token: str) -> Starlette:
         ConfigError: the folder holds no study.
         StoreError: its index or its plan cannot be read.
     """
-    if (study / INDEX).exists():
+    if is_there(study / INDEX):
         load_index(study)
     else:
         study_status(study)

@@ -29,6 +29,18 @@ def is_whole(document: Mapping[str, Any]) -> bool | None:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """Return whether something is at a path.
+
+    Raises:
+        StoreError: this user may not look.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or error}); ask its owner for access.") from error
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """Read a JSON object from a regular file.
 

@@ -42,15 +42,34 @@ def study_lock(study: Path) -> Iterator[None]:
 
 
 def is_locked(study: Path) -> bool:
-    """Return whether a process runs the study right now."""
+    """Return whether a process runs the study right now; of a study that may only be read as well."""
     if not (study / ".lock").exists():
         return False
+    if not os.access(study / ".lock", os.W_OK):
+        return _is_held(study / ".lock")
     lock = FileLock(study / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return True
     lock.release()
+    return False
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether somebody holds a lock file, without writing to it."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
     return False
 
 
