@@ -67,8 +67,8 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool) -> int:
-    """Run a study, showing progress on stderr; print the path of its report, or a summary, on stdout.
+def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool, quiet: bool = False) -> int:
+    """Run a study, showing progress on stderr; print the path of its report, or a summary, on stdout unless `quiet`.
 
     Returns:
         0 when every stage finished (diverged cells are a result), 4 when some failed.
@@ -96,7 +96,7 @@ def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool) -> 
         from preflab.report.summary import summary
 
         print(json.dumps(summary(load_tables(folder)), ensure_ascii=False, indent=1))
-    else:
+    elif not quiet:
         print(finished.report)
     return 4 if finished.state.failed else 0
 

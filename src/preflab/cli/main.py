@@ -41,6 +41,7 @@ COMMANDS = (
     Command("view", "preflab.cli.view:view", "Show the report in the browser, live while the study runs.", _STUDY),
     Command("demo", "preflab.cli.study:demo", "Run a whole study offline in minutes.", _STUDY),
     Command("train", "preflab.cli.study:train", "Train one model with one method.", _STUDY),
+    Command("reproduce", "preflab.cli.reproduce:reproduce", "Run a paper's study and judge its claims by it.", _STUDY),
     Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),
     Command("compare", "preflab.cli.evaluate:compare", "Compare models item by item on benchmarks.", _TOOLS),
     Command("judge", "preflab.cli.judge:app", "Judge answers with a language model, and check the judge.", _TOOLS),

@@ -183,7 +183,7 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
     """
     cells = final_cells(tables)
     wide, facts, incomplete = item_table(tables, split, column, cells["cell"])
-    values, seeds = _by_group(wide, cells)
+    values, seeds = by_group(wide, cells)
     if column in _BY_DEFINITION:
         for start in dict.fromkeys(group.start for group in values):
             values[Group(start, "", 0)] = np.full((1, len(wide)), _BY_DEFINITION[column])
@@ -202,7 +202,7 @@ def measure(tables: StudyTables, split: str, column: str) -> Measure:
 
 
 _PAIR_COLUMNS = ("accuracy", "margin", "accuracy_per_token", "chosen_change", "rejected_change")
-_RATES = ("accuracy", "accuracy_per_token", "truncated")
+_RATES = ("accuracy", "accuracy_per_token", "truncated", "reward_right")
 _AMOUNTS = ("kl_k3", "kl_token", "n_tokens")
 _BY_DEFINITION = {"accuracy": 0.5, "margin": 0.0, "chosen_change": 0.0, "rejected_change": 0.0}
 """What a start point scores against itself, free of rounding."""
@@ -266,7 +266,8 @@ def _balanced(wide: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     return wide.drop(columns=list(few.index)).dropna(), reasons
 
 
-def _by_group(wide: pd.DataFrame, cells: pd.DataFrame) -> tuple[dict[Group, FloatArray], dict[Group, tuple[int, ...]]]:
+def by_group(wide: pd.DataFrame, cells: pd.DataFrame) -> tuple[dict[Group, FloatArray], dict[Group, tuple[int, ...]]]:
+    """Return `[seed, item]` values and the seeds of every group from `[item, cell]` values."""
     if wide.empty:
         return {}, {}
     columns = {cell: k for k, cell in enumerate(wide.columns)}

@@ -1,0 +1,113 @@
+"""Papers as recipes: a study file for every size, what it needs before, and the page of the paper's claims after."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from preflab.core.errors import ConfigError, nearest
+from preflab.report.analysis import analyse
+from preflab.report.claims import Finding, insights, starpo, threed, write_claims
+from preflab.report.load import load_tables
+from preflab.studies.config import StudyConfig
+from preflab.studies.scenarios import SCENARIOS, ScenarioData, make_scenarios
+from preflab.studies.study_file import load_study
+from preflab.studies.templates import template_path
+
+Size = Literal["smoke", "pocket", "small", "paper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A paper.
+
+    Args:
+        title: of the paper.
+        source: how it is cited.
+        scenarios: pairs to make first, by size; empty for a recipe of one study.
+    """
+
+    title: str
+    source: str
+    scenarios: Mapping[str, ScenarioData] = field(default_factory=dict)
+
+
+_POCKET = ScenarioData("pocket", ("arithmetic", "dialogue"), "pocket", "data", None, 8, 24)
+RECIPES: Mapping[str, Recipe] = {
+    "insights": Recipe(insights.TITLE, insights.SOURCE),
+    "starpo": Recipe(starpo.TITLE, starpo.SOURCE),
+    "threed": Recipe(threed.TITLE, threed.SOURCE, {
+        "smoke": replace(_POCKET, families=("dialogue",), samples=4, max_new_tokens=12, rows=100),
+        "pocket": _POCKET,
+        "small": ScenarioData("openai/gsm8k:main", (), "last-number", "other", "Qwen/Qwen2.5-1.5B-Instruct", 8, 320),
+        "paper": ScenarioData("EleutherAI/hendrycks_math:algebra", (), "math", "other", "Qwen/Qwen2.5-7B-Instruct", 8,
+                              1024),
+    }),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One study of a reproduction: its declaration and its folder."""
+
+    config: StudyConfig
+    folder: Path
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"preflab reproduce: there is no recipe {name!r}. {nearest(name, list(RECIPES))}")
+    return RECIPES[name]
+
+
+def steps(
+    name: str, size: Size, folder: Path, overrides: Sequence[str], *, command: str, say: Callable[[str], None]
+) -> list[Step]:
+    """Return the studies of a reproduction in order; pairs that they need are made first.
+
+    Args:
+        name: of the recipe.
+        size: `smoke`, `pocket`, `small` or `paper`.
+        folder: where the reproduction lives.
+        overrides: settings of the study, as in `preflab run --set`.
+        command: what was typed.
+        say: called with a line of progress.
+
+    Raises:
+        ConfigError: no such recipe, or a setting that cannot be meant.
+    """
+    found, path = recipe(name), study_file(name, size)
+    if not found.scenarios:
+        return [Step(load_study(path, overrides), folder)]
+    model = str(load_study(path, overrides).models.base)
+    made = make_scenarios(found.scenarios[size], model, folder / "pairs", command=command, say=say)
+    return [
+        Step(load_study(path, [*overrides, *own, f"study={name}-{size}-{scenario}"]), folder / scenario)
+        for scenario, own in made.items()
+    ]
+
+
+def study_file(name: str, size: Size) -> Path:
+    """Return the study file behind a recipe."""
+    recipe(name)
+    return template_path(f"{name}-{size}.yaml")
+
+
+def write_findings(name: str, folder: Path) -> tuple[Path, list[Finding]]:
+    """Judge the paper's claims by the studies of a reproduction, write the page, and return it with the findings."""
+    found = recipe(name)
+    if found.scenarios:
+        studies = {scenario: load_tables(folder / scenario) for scenario in SCENARIOS}
+        findings, report = threed.findings(studies), "s1/report.html"
+        facts = [f"Four studies, one for each scenario: {', '.join(f'{s}/report.html' for s in SCENARIOS)}."]
+    else:
+        tables = load_tables(folder)
+        judge = {"insights": insights.findings, "starpo": starpo.findings}[name]
+        findings, report = judge(analyse(tables)), "report.html"
+        facts = [str(note) for note in tables.study.get("notes", [])]
+    return write_claims(folder, found.title, found.source, findings, facts=facts, report=report), findings
