@@ -140,8 +140,8 @@ def grid(levels, *, lengths=None, kls=None, split="ood"):
             for seed in range(3):
                 best = score == max(scores)
                 cells.append(cell("sft", method, 64, seed, f"setting {k}", selected=best, validation=score))
-                frames.append(responses(cells[-1]["cell"], score, rng, split=split,
-                                        length=(lengths or {}).get(method, 10.0), kl=(kls or {}).get(method, 1.0)))  # fmt: skip
+                more = {"length": (lengths or {}).get(method, 10.0), "kl": (kls or {}).get(method, 1.0)}
+                frames.append(responses(cells[-1]["cell"], score, rng, split=split, **more))
     return analyse(StudyTables(cells=pd.DataFrame(cells), responses=pd.concat(frames, ignore_index=True)))
 
 
@@ -167,7 +167,7 @@ def test_starpo_needs_every_setting_evaluated(synthetic):
 
 
 def scenario(gain, changed, *, seeds=5, flex=(0.6, 0.6, 0.6), judged=(0.9, 0.9), implicit=(0.8, 0.8), ppo=0.0):
-    """Invent one scenario: `gain` of DPO, change of (chosen, rejected) log-prob, validation score per beta, accuracies."""
+    """Invent one scenario: gain of DPO, change of (chosen, rejected) log-prob, validation per beta, accuracies."""
     rng = np.random.default_rng(2)
     cells, frames, dynamics, judges = [cell("base", "")], [responses("base--0--1-s", 0.4, rng)], [], []
     for seed in range(seeds):
@@ -188,8 +188,9 @@ def scenario(gain, changed, *, seeds=5, flex=(0.6, 0.6, 0.6), judged=(0.9, 0.9),
                         "rejected_total": -30 + share * rejected + noise[1], "unseen_total": -30 + noise[2],
                         "accuracy": accuracy + 0.002 * noise[0],
                     })  # fmt: skip
-        judges += [{"cell": cells[-1]["cell"], "judge": f"j{seed}", "step": step, "accuracy": value + 0.001 * rng.random()}
-                   for step, value in ((8, judged[0]), (16, judged[1]))]  # fmt: skip
+        last = cells[-1]["cell"]
+        for step, value in ((8, judged[0]), (16, judged[1])):
+            judges.append({"cell": last, "judge": f"j{seed}", "step": step, "accuracy": value + 0.001 * rng.random()})
     return StudyTables(cells=pd.DataFrame(cells), responses=pd.concat(frames, ignore_index=True),
                        dynamics=pd.DataFrame(dynamics), judges=pd.DataFrame(judges))  # fmt: skip
 

@@ -85,8 +85,9 @@ def make_scenarios(
         rejected: Origin = "model" if own_rejected else data.rejected_from
         say(f"pairs of {name.upper()}: chosen from {chosen}, rejected from {rejected}")
         request = Request(
-            model=model, prompts=prompts, reward=data.reward, curation=CurationSettings(name="best-worst"), chosen=chosen,
-            rejected=rejected, other=data.other if rejected == "other" else None,
+            model=model, prompts=prompts, reward=data.reward,
+            curation=CurationSettings(name="best-worst"), chosen=chosen, rejected=rejected,
+            other=data.other if rejected == "other" else None,
             settings=settings, search=None, rows=data.rows,
             noise=0.0, ches_below=None, split="train", columns={}, exclude=(),
         )  # fmt: skip
