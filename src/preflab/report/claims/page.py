@@ -68,6 +68,6 @@ def write_claims(
         counts=[(name, n) for name, n in counts if n],
         facts=facts,
         report=report,
-        sections=[("claims", "Claims"), ("rules", "Rules")],
+        groups=[("Claims", [("claims", "Claims")]), ("Rules", [("rules", "Rules")])],
     )
     return write_page(page, folder / "claims.html")
