@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import sqlite3
 import struct
+import subprocess
+import sys
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -123,13 +127,42 @@ def test_wandb_is_written_offline_with_scores_curves_and_responses(folder, runs,
     assert track(folder, "wandb", tmp_path / "w", project="p").new == ()
 
 
+@needs("trackio")
+def test_trackio_holds_each_run_once_also_when_it_changed(folder, runs, tmp_path):
+    # Trackio reads where it writes to when it is imported.
+    code = "import sys; from pathlib import Path; from preflab.report.trackers import track; "
+    code += "print(len(track(Path(sys.argv[1]), 'trackio', Path(sys.argv[2]), project='p').new))"
+
+    def tracked():
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder), str(tmp_path / "t")], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert tracked() == len(runs) and tracked() == 0
+    written = json.loads((tmp_path / "t/preflab-runs.json").read_text())
+    (tmp_path / "t/preflab-runs.json").write_text(json.dumps({**written, runs[1].id: "older"}))
+    assert tracked() == 1
+    with closing(sqlite3.connect(tmp_path / "t" / "p.db")) as base:
+        configs = dict(base.execute("select run_name, config from configs").fetchall())
+        rows = base.execute("select run_name, step, metrics from metrics order by id").fetchall()
+    assert set(configs) == {file_name(run) for run in runs}
+    for run in runs:
+        assert json.loads(configs[file_name(run)]).items() >= dict(run.settings).items()
+        own = [(step, json.loads(values)) for name, step, values in rows if name == file_name(run)]
+        curves, (final, responses) = own[: len(run.curves)], [values for _, values in own[len(run.curves) :]]
+        assert {step: values for step, values in curves} == {step: dict(v) for step, v in run.curves.items()}
+        assert final == dict(run.final)
+        assert [row["response"] for row in responses["responses"]["_value"]] == run.responses["response"].tolist()
+
+
 def test_an_unknown_or_absent_tracker_is_refused(folder, monkeypatch):
-    with pytest.raises(ConfigError, match="Known: tensorboard, wandb"):
+    with pytest.raises(ConfigError, match="Known: tensorboard, wandb, trackio"):
         track(folder, "mlflow")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'preflab\[wandb\]'"):
         track(folder, "wandb")
-    assert not (folder / "tracked").exists() and set(TRACKERS) == {"tensorboard", "wandb"}
+    assert not (folder / "tracked").exists() and set(TRACKERS) == {"tensorboard", "wandb", "trackio"}
 
 
 def test_names_of_runs_are_names_of_folders(runs):

@@ -45,7 +45,7 @@ COMMANDS = (
     Command("eval", "preflab.cli.evaluate:evaluate", "Score any model on benchmarks.", _TOOLS),
     Command("compare", "preflab.cli.evaluate:compare", "Compare models item by item on benchmarks.", _TOOLS),
     Command("judge", "preflab.cli.judge:app", "Judge answers with a language model, and check the judge.", _TOOLS),
-    Command("track", "preflab.cli.track:track", "Write a study's runs for TensorBoard or W&B.", _STUDY),
+    Command("track", "preflab.cli.track:track", "Write a study's runs for TensorBoard, W&B or Trackio.", _STUDY),
     Command("export", "preflab.cli.export:export", "Save the best model with a model card.", _STUDY),
     Command(
         "export-reward", "preflab.cli.export:export_reward", "Save a study's reward model as a plain folder.", _TOOLS

@@ -13,9 +13,9 @@ from preflab.cli.study import Json
 def track(
     study: Path,
     *,
-    to: Annotated[str, Parameter(help="tensorboard or wandb.")],
+    to: Annotated[str, Parameter(help="tensorboard, wandb or trackio.")],
     out: Annotated[Path | None, Parameter(name="--out", help="Folder for its files; default: in the study.")] = None,
-    project: Annotated[str | None, Parameter(help="W&B project; default: the study's name.")] = None,
+    project: Annotated[str | None, Parameter(help="W&B or Trackio project; default: the study's name.")] = None,
     json_: Json = False,
 ) -> int:
     """Write finished cells as runs of a tracker: curves, settings, scores with intervals; later only new ones.
@@ -30,7 +30,7 @@ def track(
         study: folder of the study, or its study file.
         to: the tracker.
         out: folder for its files.
-        project: W&B project.
+        project: W&B or Trackio project.
         json_: print JSON.
     """
     from dataclasses import asdict
@@ -44,8 +44,10 @@ def track(
         return 0
     print(found.folder)
     print(f"{len(found.new)} runs written, {found.n_known} were there already.", file=sys.stderr)
-    if to == "tensorboard":
-        print(f"Next: tensorboard --logdir {found.folder}", file=sys.stderr)
-    elif found.new:
-        print(f"Next, to send them: wandb sync {found.folder}/wandb/offline-run-*", file=sys.stderr)
+    following = {
+        "tensorboard": f"tensorboard --logdir {found.folder}",
+        "trackio": f"TRACKIO_DIR={found.folder} trackio show",
+        "wandb": f"wandb sync {found.folder}/wandb/offline-run-* (sends them)",
+    }
+    print(f"Next: {following[to]}", file=sys.stderr)
     return 0

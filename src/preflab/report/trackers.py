@@ -1,6 +1,8 @@
-"""A study in TensorBoard or Weights & Biases: one run per cell, written from the artefacts, only what is new."""
+"""A study in TensorBoard, Weights & Biases or Trackio: a run per cell, written from the artefacts, only what is new."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -39,7 +41,7 @@ def track(study: Path, tracker: str, out: Path | None = None, *, project: str | 
         study: folder of the study.
         tracker: a name in `TRACKERS`.
         out: folder for the tracker's files; default: `tracked/` and its name in the study.
-        project: W&B project; default: the study's name.
+        project: W&B or Trackio project; default: the study's name.
 
     Raises:
         ConfigError: the tracker is not known or not installed.
@@ -125,4 +127,34 @@ def _wandb(run: TrackedRun, out: Path, project: str) -> None:
     session.finish()
 
 
-TRACKERS: Final[Mapping[str, Callable[[TrackedRun, Path, str], None]]] = {"tensorboard": _tensorboard, "wandb": _wandb}
+def _trackio(run: TrackedRun, out: Path, project: str) -> None:
+    """Write a run into Trackio's database in the folder; a run of that name is replaced."""
+    os.environ["TRACKIO_DIR"] = str(out.resolve())  # read when it is imported
+    with contextlib.redirect_stdout(io.StringIO()):
+        import trackio
+
+        if str(trackio.TRACKIO_DIR) != os.environ["TRACKIO_DIR"]:
+            raise ConfigError(
+                f"trackio writes to {trackio.TRACKIO_DIR} in this process already; start another for {out}."
+            )
+        session = trackio.init(
+            project=project, name=file_name(run), group=run.group, config=dict(run.settings), embed=False,
+            auto_log_gpu=False, auto_log_cpu=False,
+        )  # fmt: skip
+        for step, values in run.curves.items():
+            trackio.log(dict(values), step=step)
+        last = max(run.curves, default=0)
+        trackio.log(dict(run.final), step=last)
+        if len(run.responses):
+            trackio.log({"responses": trackio.Table(dataframe=run.responses)}, step=last)
+        trackio.finish()
+        for earlier in trackio.Api().runs(project):
+            if earlier.name == file_name(run) and earlier.id != session.id:
+                earlier.delete()
+
+
+TRACKERS: Final[Mapping[str, Callable[[TrackedRun, Path, str], None]]] = {
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+    "trackio": _trackio,
+}
