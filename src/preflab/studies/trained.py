@@ -118,9 +118,12 @@ def train_one(
         # A loop over settings gets a folder each, as every result is to stay what it is.
         chosen = content_id(json.loads(json.dumps([hyperparameters, settings], default=str)))[:8]
         out = Path("runs") / (f"{config.study}-{chosen}" if hyperparameters or settings else config.study)
+    given = {"method": method, **hyperparameters, **({"set": dict(settings)} if settings else {})}
+    words = [repr(str(model)), repr(source), *(f"{name}={value!r}" for name, value in given.items())]
+    command = f"preflab.train({', '.join(words)})"
     warm_up()
     with _Progress() as progress:
-        finished = execute(config, out, command="preflab.train()", planned=progress.planned, watch=progress.watch)
+        finished = execute(config, out, command=command, planned=progress.planned, watch=progress.watch)
     if finished.state.failed:
         error = next(iter(finished.state.failed.values()))
         raise RunError(f"{out}: {error.splitlines()[0]}")
@@ -132,6 +135,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._bar: Any = tqdm(desc="preflab", unit="stage", leave=False)
+        self._doing = ""
 
     def __enter__(self) -> "_Progress":
         return self
@@ -148,9 +152,11 @@ class _Progress:
             )
 
     def watch(self, state: State) -> None:
-        """Show where the run stands."""
-        self._bar.total, self._bar.n = state.total, len(state.done)
-        self._bar.set_postfix_str(state.running[0] if state.running else "")
+        """Show where the run stands, when that changed."""
+        doing = state.running[0] if state.running else ""
+        if (self._bar.n, self._doing) != (len(state.done), doing):
+            self._bar.total, self._bar.n, self._doing = state.total, len(state.done), doing
+            self._bar.set_postfix_str(doing)
 
 
 def _written(rows: Iterable[Any]) -> Path:
