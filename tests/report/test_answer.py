@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from preflab.report.analysis import analyse
@@ -105,3 +106,29 @@ def test_a_collapse_of_the_winner_with_a_single_seed_is_not_hidden(plain, synthe
         "you use it."
     )
     assert found.findings[0].code == "harm" and found.findings[0].level == "warning"
+
+
+def test_what_to_try_next_is_a_command_with_what_it_would_cost(synthetic):
+    shape = synthetic.Shape(methods=("dpo", "ln_dpo"), starts=("sft",), prompts=60, seeds=4, diverged=False)
+    tables = synthetic.make(shape)
+    cells = tables.cells.copy()
+    trained = cells["method"] != ""
+    cells.loc[trained, ["train_s", "evaluate_s", "diagnose_s"]] = [50.0, 10.0, 0.0]
+    machine = {"workers": 2}
+    steps = answer(analyse(replace(tables, cells=cells, study={**tables.study, "machine": machine}))).next_steps
+    (settle,) = [step for step in steps if "To settle" in step or "Do not chase" in step]
+    n = int(settle.partition("--set seeds=")[2].partition("`")[0])
+    assert n > 4 and f"(about {n - 4} min" in settle  # two methods, a minute each, two workers: a minute a seed
+    assert any("`preflab run study.yaml --out runs/synthetic --set 'sizes=[256,1024]'`" in step for step in steps)
+
+
+def test_a_grid_is_widened_beyond_its_edge_by_the_same_factor(plain):
+    cells = plain.cells.copy()
+    best = answer(analyse(plain)).winner.method
+    mine = cells["method"] == best
+    other = cells[mine].assign(cell=cells.loc[mine, "cell"] + "x", learning_rate=1e-4, selected=False, edge=False)
+    cells.loc[mine, "edge"] = True
+    steps = answer(analyse(replace(plain, cells=pd.concat([cells, other], ignore_index=True)))).next_steps
+    (step,) = [step for step in steps if step.startswith("Widen the grid")]
+    assert "its best learning_rate is the highest tried (0.0003)" in step
+    assert f"--set 'methods.{best}.learning_rate=[0.0001,0.0003,0.0009]'`" in step

@@ -1,12 +1,12 @@
 """The answer in words: which method, at which setting, how sure, and what to try next."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from preflab.diagnose.checkpoints import HARMFUL
-from preflab.report.analysis import Analysis, seeds_of
-from preflab.report.ranking import POOLED, SIGNIFICANT, RankedMethod, Ranking, compare_groups
+from preflab.report.analysis import Analysis
+from preflab.report.next_steps import next_steps, open_cells
+from preflab.report.ranking import POOLED, RankedMethod, Ranking, compare_groups
 from preflab.report.tables import Group
 from preflab.report.wording import (
     count,
@@ -18,10 +18,8 @@ from preflab.report.wording import (
     score_range,
     size_of,
 )
-from preflab.stats.comparisons import items_needed
 
 Status = Literal["settled", "open", "no gain", "single", "nothing"]
-_HOPELESS = 50  # times the prompts: beyond this a difference is too small to pay for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +52,16 @@ def answer(analysis: Analysis) -> Answer:
     ranked = [r for start in analysis.starts if split and (r := analysis.ranking(split, start))]
     if not ranked:
         text = "The study has no finished and evaluated cell yet, so there is nothing to compare."
-        return Answer("nothing", "No answer yet", text, "", (), _steps(analysis, None), None)
+        return Answer("nothing", "No answer yet", text, "", (), next_steps(analysis, None), None)
     best = max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate)
     status = _status(best)
     return Answer(
         status=status,
-        headline=("So far: " if _open_cells(analysis) else "") + _headline(analysis, best, status),
+        headline=("So far: " if open_cells(analysis) else "") + _headline(analysis, best, status),
         lead=_lead(analysis, best),
         effect=_effect(analysis, Group(best.start, best.rows[0].method, best.size)),
         sure=tuple(_sure(analysis, best)),
-        next_steps=_steps(analysis, best),
+        next_steps=next_steps(analysis, best),
         winner=Group(best.start, best.rows[0].method, best.size),
     )
 
@@ -217,83 +215,3 @@ def _out_of_distribution(analysis: Analysis, best: Ranking) -> list[str]:
         f"On out-of-distribution prompts it is number {place + 1} of {len(other.rows)} ({value}); "
         f"{analysis.title(names_in_order[0])} leads there, {apart}."
     ]
-
-
-def _steps(analysis: Analysis, best: Ranking | None) -> tuple[str, ...]:
-    """Return what to try next, most useful first."""
-    lines = _finish(analysis)
-    if best is not None:
-        n_seeds = seeds_of(analysis.tables.cells)
-        if n_seeds < 3:
-            lines.append(
-                f"Run at least three seeds (`seeds: 3`): with {count(n_seeds, 'seed')} the variance of training is "
-                f"{'unknown' if n_seeds == 1 else 'hardly known'}."
-            )
-        lines += _more_prompts(analysis, best) + _grid(analysis) + _more_data(analysis, best)
-    diverged = analysis.tables.cells[analysis.tables.cells["status"] == "diverged"]["method"].unique()
-    if len(diverged):
-        lines.append(f"Try smaller learning rates for {names([analysis.title(m) for m in diverged])}: cells diverged.")
-    return tuple(lines)
-
-
-def _finish(analysis: Analysis) -> list[str]:
-    open_cells = _open_cells(analysis)
-    if not open_cells:
-        return []
-    command = str(analysis.tables.study.get("command", "preflab run"))
-    return [f"Finish the study: `{command}` continues with the {count(open_cells, 'open cell')}."]
-
-
-def _open_cells(analysis: Analysis) -> int:
-    return int(analysis.tables.cells["status"].isin(["pending", "failed"]).sum())
-
-
-def _more_prompts(analysis: Analysis, best: Ranking) -> list[str]:
-    rivals = [row for row in best.contenders[1:] if row.behind is not None and row.behind.difference.estimate > 0]
-    if not rivals:
-        return []
-    rival, rate = rivals[0], analysis.metric.is_rate
-    assert rival.behind is not None
-    gap, mde = rival.behind.difference.estimate, rival.behind.minimum_detectable
-    pair = f"{analysis.title(best.rows[0].method)} and {analysis.title(rival.method)}"
-    if not math.isfinite(mde):
-        return [f"Evaluate on more prompts: {best.n_items} cannot tell {pair} apart."]
-    needed = items_needed(best.n_items, mde, gap)
-    size = size_of(gap, rate=rate)
-    if needed > _HOPELESS * best.n_items:
-        return [
-            f"Do not chase the difference between {pair} ({size}): it would take more than "
-            f"{_HOPELESS} times the prompts. Choose by KL, length or cost instead."
-        ]
-    if needed <= best.n_items:
-        return []
-    return [
-        f"To settle {pair}, evaluate on about {math.ceil(needed / 50) * 50:,} prompts instead of {best.n_items:,}, "
-        f"if their true difference is the observed {size} and prompts, not seeds, limit the comparison."
-    ]
-
-
-def _grid(analysis: Analysis) -> list[str]:
-    cells = analysis.tables.cells
-    edges = cells.loc[cells["edge"] & cells["selected"], "method"].unique()
-    if not len(edges):
-        return []
-    return [f"Widen the grid of {names([analysis.title(m) for m in edges])}: the best setting lies on its edge."]
-
-
-def _more_data(analysis: Analysis, best: Ranking) -> list[str]:
-    if len(analysis.sizes) < 2:
-        return ["Add a second training size (`sizes:`) to see whether more data would help."]
-    smaller = Group(best.start, best.rows[0].method, analysis.sizes[-2])
-    largest = Group(best.start, best.rows[0].method, best.size)
-    found = analysis.scores[best.split]
-    if smaller not in found.values:
-        return []
-    step = compare_groups(found, largest, smaller)
-    if step.p < SIGNIFICANT and step.difference.estimate > 0:
-        gain = score(step.difference.estimate, rate=analysis.metric.is_rate, sign=True)
-        return [
-            f"Train on more pairs: going from {smaller.size:,} to {largest.size:,} still brought "
-            f"{gain}{difference_unit(rate=analysis.metric.is_rate)} ({p_phrase(step.p)})."
-        ]
-    return []
