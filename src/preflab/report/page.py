@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, damaged, effect_tables, figures, judged, rewards, robustness, sections
+from preflab.report import capabilities, damaged, effect_tables, figures, judged, rewards, robustness, sections, starts
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.curves import curves
@@ -123,8 +123,8 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
     """Return what the template fills the page with."""
     study, verdict = analysis.tables.study, answer(analysis)
     samples = sample(analysis)
-    starts = list(dict.fromkeys(g["start"] for g in samples.data["groups"]))
-    best_start = verdict.winner.start if verdict.winner and verdict.winner.start in starts else next(iter(starts), "")
+    sampled = list(dict.fromkeys(g["start"] for g in samples.data["groups"]))
+    best_start = verdict.winner.start if verdict.winner and verdict.winner.start in sampled else next(iter(sampled), "")
     context = {
         "name": study.get("name") or "without a name",
         "created": str(study.get("created") or "")[:16].replace("T", " "),
@@ -139,7 +139,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "size": analysis.size,
         "samples": samples,
         "curves": curves(analysis),
-        "sample_starts": starts,
+        "sample_starts": sampled,
         "sample_families": families(samples.data["items"]),
         "best_start": best_start,
         "splits": _sampled_splits(samples.data["items"]),
@@ -159,6 +159,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "judged": judged.context(analysis),
         "effects": effect_tables.by_start(analysis, best_start),
         "robustness": robustness.context(analysis, best_start),
+        "scenarios": starts.context(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
         **_tables(analysis),

@@ -1,0 +1,69 @@
+"""What the report says about start points, sizes and families, in worlds where the answer is known."""
+
+import numpy as np
+import pytest
+from tests.report.synthetic import Shape, make
+
+from preflab.report.analysis import analyse
+from preflab.report.page import render
+from preflab.report.starts import context, enough_data, family_changes, without_sft
+from preflab.report.tables import Group, Measure
+
+FAMILIES = ("facts", "form")
+
+
+def measure(means, *, seeds=4, items=60):
+    """Return scores with known means: group to one mean, or to one mean per family."""
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0, 0.2, items)
+    families = tuple(FAMILIES[k % 2] for k in range(items))
+    values, drawn = {}, {}
+    for group, mean in means.items():
+        level = np.broadcast_to(mean, 2)[np.arange(items) % 2]
+        rows = seeds if group.method else 1
+        noise = rng.normal(0, 0.05, (rows, items)) + rng.normal(0, 0.005, (rows, 1))
+        values[group], drawn[group] = level + difficulty + noise, tuple(range(rows))
+    return Measure("test", values, drawn, tuple(range(items)), families, tuple(range(items)))
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return analyse(make(Shape(methods=("dpo", "ipo"), starts=("base", "sft"), sizes=(256, 1024), diverged=False)))
+
+
+def test_only_the_method_that_loses_without_sft_needs_it(analysis):
+    scores = measure({
+        Group("base", "dpo", 1024): 0.4, Group("sft", "dpo", 1024): 0.6,
+        Group("base", "ipo", 1024): 0.6, Group("sft", "ipo", 1024): 0.6,
+    })  # fmt: skip
+    found = {each.group.method: each for each in without_sft(analysis, scores)}
+    assert (found["dpo"].sign, found["ipo"].sign) == (-1, 0)
+    assert found["dpo"].found.difference.low <= -0.2 <= found["dpo"].found.difference.high
+
+
+def test_a_curve_that_saturates_is_told_apart_before_and_not_after():
+    scores = measure({Group("sft", "dpo", size): mean for size, mean in ((64, 0.3), (256, 0.599), (1024, 0.601))})
+    found = {each.group.size: each for each in enough_data(scores, "sft", "dpo", (64, 256, 1024)) if not each.sign}
+    assert min(found, default=1024) in (256, 1024)
+    assert 64 not in found
+
+
+def test_a_family_lost_is_not_hidden_by_one_won(analysis):
+    scores = measure({Group("sft", "", 0): 0.5, Group("sft", "dpo", 1024): (0.7, 0.3)})
+    found = {each.against: each for each in family_changes(analysis, scores, "sft")}
+    assert {family: each.sign for family, each in found.items()} == {"facts": 1, "form": -1}
+    assert found["facts"].found.difference.estimate == pytest.approx(0.2, abs=0.05)
+
+
+def test_the_page_counts_what_the_tests_found(analysis):
+    said = context(analysis, "sft")
+    assert [block["title"] for block in said["won"]] == [
+        "Won and lost by task family, from sft", "Won and lost by task family, from base"
+    ]  # fmt: skip
+    for start, block in zip(("sft", "base"), said["won"], strict=True):
+        changes = family_changes(analysis, analysis.scores["test"], start)
+        won = sum(each.sign > 0 for each in changes if each.group.method == "dpo")
+        assert block["lines"][0].startswith(f"DPO: clear gains on {won} of 4 families")
+    assert len(said["survival"]) == 2 and len(said["enough"].rows) == 4
+    text = render(analysis.tables)
+    assert all(part in text for part in ("Is SFT needed first?", "How many training pairs are enough."))
