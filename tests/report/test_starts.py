@@ -7,6 +7,7 @@ from tests.report.synthetic import Shape, make
 from preflab.report.analysis import analyse
 from preflab.report.page import render
 from preflab.report.starts import context, enough_data, family_changes, without_sft
+from preflab.report.summary import summary
 from preflab.report.tables import Group, Measure
 
 FAMILIES = ("facts", "form")
@@ -67,3 +68,13 @@ def test_the_page_counts_what_the_tests_found(analysis):
     assert len(said["survival"]) == 2 and len(said["enough"].rows) == 4
     text = render(analysis.tables)
     assert all(part in text for part in ("Is SFT needed first?", "How many training pairs are enough."))
+
+
+def test_the_json_has_the_comparisons_of_the_page(analysis):
+    found = summary(analysis.tables)["starts"]
+    # A curve whose best size is the smaller one of two has no smaller size to compare.
+    rising = sum(row[2].value == 1024 for row in context(analysis, "sft")["enough"].rows)
+    assert {key: len(rows) for key, rows in found.items()} == {"without_sft": 2, "sizes": rising, "families": 16}
+    said = family_changes(analysis, analysis.scores["test"], "base")[0]
+    mine = next(row for row in found["families"] if row["start"] == "base" and row["against"] == said.against)
+    assert mine["difference"]["estimate"] == pytest.approx(said.found.difference.estimate)

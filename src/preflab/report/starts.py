@@ -51,6 +51,27 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any]:
     return {"survival": survival, "enough": _enough(analysis, scores), "won": _won(analysis, scores, order)}
 
 
+def facts(analysis: Analysis) -> dict[str, Any]:
+    """Return the comparisons behind the section: `without_sft`, `sizes` and `families`, each a list of objects."""
+    split = next(iter(analysis.scores), None)
+    if split is None:
+        return {"without_sft": [], "sizes": [], "families": []}
+    scores = analysis.scores[split]
+    pairs = [(start, method) for start in analysis.starts for method in analysis.methods]
+    return {
+        "without_sft": [_plain(each) for each in without_sft(analysis, scores)],
+        "sizes": [_plain(each) for pair in pairs for each in enough_data(scores, *pair, analysis.sizes)],
+        "families": [_plain(each) for start in analysis.starts for each in family_changes(analysis, scores, start)],
+    }
+
+
+def _plain(each: Contrast) -> dict[str, Any]:
+    verdict = {1: "higher", -1: "lower", 0: "not told apart"}[each.sign]
+    return {**each.group._asdict(), "against": each.against, "score": each.score, "difference": each.found.difference,
+            "minimum_detectable": each.found.minimum_detectable, "p_adjusted": each.p_adjusted,
+            "verdict": verdict}  # fmt: skip
+
+
 def without_sft(analysis: Analysis, scores: Measure) -> list[Contrast]:
     """Compare every method from `base` with itself from `sft`, at the largest size.
 

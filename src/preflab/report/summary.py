@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from preflab.report import starts
 from preflab.report.analysis import Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.damages import blaming
@@ -18,8 +19,9 @@ def summary(tables: StudyTables) -> dict[str, Any]:
     """Return everything the page concludes as JSON-like data.
 
     Keys: schema_version, study, metric, answer, rankings (split, start, size, rows with estimates, intervals, tests),
-    behaviour (per split and group), properties (per group), effects (what training did, per group), judged (what judges
-    said, per start point), findings, diverged, stopped, missing, damages (files left out).
+    behaviour (per split and group), properties (per group), starts (each method without SFT, smaller sizes, task
+    families), effects (what training did, per group), judged (what judges said, per start point), findings, diverged,
+    stopped, missing, damages (files left out).
     """
     with blaming(tables.damages, sealed=tables.sealed):
         return {"schema_version": SCHEMA_VERSION, **_plain(_contents(analyse(tables)))}
@@ -48,6 +50,7 @@ def _contents(analysis: Analysis) -> dict[str, Any]:
             {**Group(*group)._asdict(), "settings": analysis.settings(Group(*group)), **dataclasses.asdict(facts)}
             for group, facts in analysis.properties.items()
         ],
+        "starts": starts.facts(analysis),
         "effects": [_effect(effect) for effect in analysis.effects.values()],
         "judged": [
             {key: each[key] for key in ("protocol", "judge", "study", "current", "pooled", "controls", "warnings")}
