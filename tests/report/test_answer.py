@@ -116,10 +116,11 @@ def test_what_to_try_next_is_a_command_with_what_it_would_cost(synthetic):
     study = {**tables.study, "machine": {"workers": 2}}
     steps = answer(analyse(replace(tables, cells=cells, study=study))).next_steps
     # One more seed of two methods, two minutes each, two workers.
-    assert any("--set seeds=3` (about 2 min here)" in step for step in steps)
+    assert any("`--set seeds=3` (about 2 min here)" in step for step in steps)
     (settle,) = [step for step in steps if "To settle" in step or "Do not chase" in step]
     assert "Do not chase" in settle or ("--set " in settle and "(about " in settle)
-    assert any("`preflab run study.yaml --out runs/synthetic --set 'sizes=[256,1024]'`" in step for step in steps)
+    assert any("`--set 'sizes=[256,1024]'`" in step for step in steps)
+    assert "behind `preflab run study.yaml --out runs/synthetic`" in steps[-1]
 
 
 def test_a_grid_is_widened_beyond_its_edge_by_the_same_factor(plain):

@@ -30,6 +30,9 @@ def next_steps(analysis: Analysis, best: Ranking | None) -> tuple[str, ...]:
     diverged = analysis.tables.cells[analysis.tables.cells["status"] == "diverged"]["method"].unique()
     if len(diverged):
         lines.append(f"Try smaller learning rates for {names([analysis.title(m) for m in diverged])}: cells diverged.")
+    if any("`--set " in line for line in lines):
+        command = analysis.tables.study["command"]
+        lines.append(f"Each `--set` goes behind `{command}`: the study grows, and only what is new is run.")
     return tuple(lines)
 
 
@@ -184,11 +187,15 @@ def _more_data(analysis: Analysis, best: Ranking) -> list[str]:
 
 
 def _asked(analysis: Analysis, key: str, value: object) -> str:
-    """Return the command that grows the study, or the line of the study file where no command can be grown."""
-    command = str(analysis.tables.study.get("command", ""))
-    if command.startswith(("preflab run ", "preflab reproduce ")):
-        return f"`{command} --set {shlex.quote(f'{key}={value}')}`"
+    """Return what to add to the study's command, or the line of the study file where no command can be grown."""
+    if _grows(analysis):
+        return f"`--set {shlex.quote(f'{key}={value}')}`"
     return f"`{key}: {value}` in the study file"
+
+
+def _grows(analysis: Analysis) -> bool:
+    """Return whether the study was made by a command that takes `--set`."""
+    return str(analysis.tables.study.get("command", "")).startswith(("preflab run ", "preflab reproduce "))
 
 
 def _more_seeds(analysis: Analysis, more: int) -> str:
