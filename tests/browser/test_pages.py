@@ -57,7 +57,7 @@ def poisoned():
     return dataclasses.replace(tables, cells=cells, responses=responses, pairs=pairs, study=study)
 
 
-FORBIDDEN = "img, iframe, object, embed, base, link, form, video, audio, portal, dialog, frameset, math, marquee, xmp, plaintext"
+FORBIDDEN = "img, iframe, object, embed, base, link, form, video, audio, frameset, math, marquee, xmp"
 
 
 def untouched(page):
