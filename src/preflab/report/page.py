@@ -11,7 +11,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from preflab.report import capabilities, damaged, effect_tables, figures, judged, rewards, robustness, sections, starts
+from preflab.report import (
+    capabilities,
+    damaged,
+    effect_tables,
+    figures,
+    judged,
+    lengths,
+    rewards,
+    robustness,
+    sections,
+    starts,
+)
 from preflab.report.analysis import SPLITS, Analysis, analyse
 from preflab.report.answer import answer
 from preflab.report.curves import curves
@@ -159,6 +170,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "judged": judged.context(analysis),
         "effects": effect_tables.by_start(analysis, best_start),
         "robustness": robustness.context(analysis, best_start),
+        "lengths": lengths.context(analysis, best_start),
         "scenarios": starts.context(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
