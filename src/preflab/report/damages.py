@@ -148,6 +148,8 @@ def _parsed(data: bytes, file: TableFile) -> pa.Table:
         kinds = {field.name: field.type for field in table.schema}
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
         raise _Wrong(f"is no table ({str(error)[:200]})") from error
+    if not kinds:
+        return table  # what has no rows was written without columns
     for names, fits, what in (
         (file.numbers, _is_number, "numbers"),
         ((*file.texts, *(name for name in file.optional if name in kinds)), _is_text, "texts"),
