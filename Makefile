@@ -10,7 +10,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench docs parity mutation setup
+.PHONY: help demo test test-slow check format bench docs site parity mutation setup
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -37,6 +37,10 @@ format: $(VENV)/.dev ## Format the code and fix what ruff can fix.
 
 docs: $(VENV)/.dev ## Write the generated pages again.
 	@$(BIN)/python docs/generate.py
+
+site: ## Build the documentation as a site into site/.
+	@test -x .venv-site/bin/zensical || { $(PYTHON) -m venv .venv-site && .venv-site/bin/python -m pip install -qq zensical==0.0.73; }
+	@.venv-site/bin/zensical build --clean --strict
 
 bench: $(VENV)/.runtime .venv-parity/.ready ## Measure training speed beside TRL; a real model: make bench ARGS="engine --model FOLDER --data FILE".
 	@$(BIN)/python -m benchmarks.run $(ARGS)
