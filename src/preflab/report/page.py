@@ -24,7 +24,7 @@ from preflab.report import (
     starts,
 )
 from preflab.report.analysis import SPLITS, Analysis, analyse
-from preflab.report.answer import answer
+from preflab.report.answer import Answer, answer
 from preflab.report.curves import curves
 from preflab.report.damages import blaming
 from preflab.report.properties import HOW, properties_tables
@@ -96,7 +96,12 @@ def write_page(text: str, out: Path) -> Path:
 
 
 def render(tables: StudyTables, *, live: bool = False) -> str:
-    """Return the page as text.
+    """Return the page as text; arguments as in `answered`."""
+    return answered(tables, live=live)[0]
+
+
+def answered(tables: StudyTables, *, live: bool = False) -> tuple[str, Answer]:
+    """Return the page as text, and the answer that stands first on it.
 
     Args:
         tables: what the study measured.
@@ -105,8 +110,9 @@ def render(tables: StudyTables, *, live: bool = False) -> str:
     with blaming(tables.damages, sealed=tables.sealed):
         context = page_context(analyse(tables))
         if not live:
-            return template("page.html.j2").render(context)
-    return template("view.html.j2").render(**context, live_js=_text("view.js"), live_css=_text("view.css"))
+            return template("page.html.j2").render(context), context["answer"]
+    page = template("view.html.j2").render(**context, live_js=_text("view.js"), live_css=_text("view.css"))
+    return page, context["answer"]
 
 
 def template(name: str) -> jinja2.Template:

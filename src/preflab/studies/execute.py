@@ -34,12 +34,14 @@ class Finished:
         report: path of the report.
         models: folders of the trained models.
         n_diverged: cells that diverged, which is a result.
+        said: the answer of the report, and what to try next, a sentence each.
     """
 
     state: State
     report: Path
     models: tuple[Path, ...]
     n_diverged: int
+    said: tuple[str, ...]
 
 
 def execute(
@@ -89,13 +91,15 @@ def execute(
             write_index(plan, runner.state, command=command, wall_s=_wall_s(ledger))
             write_plan(plan)  # evaluations that followed a selection are known now
         from preflab.report.load import load_tables
-        from preflab.report.page import write_report
+        from preflab.report.page import answered, write_page
 
         tables = load_tables(folder)
         n_diverged = int((tables.cells["status"] == "diverged").sum())
         trained = tables.cells[(tables.cells["status"] == "done") & (tables.cells["method"] != "")]
         models = tuple(folder / str(name) / "model" for name in trained["train"])
-        return Finished(state, write_report(tables, folder / REPORT), models, n_diverged)
+        page, verdict = answered(tables)
+        said = (verdict.headline, *verdict.next_steps[:1])
+        return Finished(state, write_page(page, folder / REPORT), models, n_diverged, said)
 
 
 def _import_report() -> None:
