@@ -40,3 +40,14 @@ def test_a_study_without_answers_or_of_one_method_has_no_such_table():
     tables = world({"dpo": (0.5,), "ipo": (0.6,)})
     bare = dataclasses.replace(tables, responses=tables.responses.assign(n_tokens=np.nan))
     assert context(analyse(bare), "sft") is None
+
+
+def test_one_matched_prompt_has_no_interval_and_turns_no_order():
+    tables = world({"wordy": (0.5,), "terse": (0.45,)}, noise=0.001)
+    responses = tables.responses.assign(n_tokens=10.0)
+    wordy, matched = responses["cell"].str.startswith("wordy"), responses["row"] == responses["row"].min()
+    responses.loc[wordy & ~matched, "n_tokens"] = 30.0
+    responses.loc[wordy & matched, "reward"] -= 0.2
+    (row,) = matched_table(analyse(dataclasses.replace(tables, responses=responses)), "sft").rows
+    assert row[1].value > 0 > row[2].value and np.isnan(row[2].low)
+    assert row[4].text == ""

@@ -40,7 +40,7 @@ def matched_table(analysis: Analysis, start: str) -> Table | None:
         if found is None or row.behind is None:
             continue
         all_, same = row.behind.difference, found.difference
-        turned = all_.estimate * same.estimate < 0 and not same.low <= 0 <= same.high
+        turned = all_.estimate * same.estimate < 0 and (same.high < 0 or same.low > 0)
         rows.append([
             Cell(analysis.title(row.method), kind="text"),
             measured(score(all_.estimate, rate=rate, sign=True), all_, score_range(all_, rate=rate, sign=True)),

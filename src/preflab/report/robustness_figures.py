@@ -11,7 +11,8 @@ import numpy as np
 from preflab.report.analysis import Analysis
 from preflab.report.figures import WIDTH, axis_label, colour_of, marker_of
 from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, style
-from preflab.report.tables import item_table
+from preflab.report.tables import clusters_of, item_table
+from preflab.stats.intervals import crossed_interval
 
 if TYPE_CHECKING:
     from preflab.report.robustness import Robustness
@@ -98,23 +99,23 @@ def kl_figure(analysis: Analysis, start: str) -> FigureText | None:
                 axis_label(analysis))  # fmt: skip
         told = ("settings-kl", "Score against KL for every setting.")
     caption = (
-        "One dot per setting, mean over seeds; bars: 95 % intervals over seeds, of both. Large with a dark edge: the "
-        "setting that validation chose."
+        "One dot per setting, mean over seeds; bars: 95 % intervals over seeds and prompts, of both (one seed: prompts "
+        "only). Large with a dark edge: the setting that validation chose."
     )
     return drawn(figure, *told, caption)
 
 
 def _points(analysis: Analysis, split: str, cells: Any) -> list[tuple[str, float, float, float, float, bool]]:
     """Return method, KL, half its interval, score, half its interval, and whether selected, of every setting."""
-    from preflab.stats.intervals import seed_interval
-
     scale, found = _scale(analysis), []
-    score, _, _ = item_table(analysis.tables, split, analysis.metric.name, cells["cell"])
+    score, facts, _ = item_table(analysis.tables, split, analysis.metric.name, cells["cell"])
     kl, _, _ = item_table(analysis.tables, split, "kl_k3", cells["cell"])
     for (method, _), runs in cells.groupby(["method", "setting"], sort=False):
         own = [cell for cell in runs["cell"] if cell in score and cell in kl]
         if own:
-            x, y = (seed_interval(table[own].mean().to_numpy()) for table in (kl, score))
+            rows = score.index.intersection(kl.index)
+            clusters = clusters_of(facts.loc[rows])
+            x, y = (crossed_interval(table.loc[rows, own].to_numpy().T, clusters=clusters) for table in (kl, score))
             halves = [0.0 if math.isnan(i.low) else i.half_width for i in (x, y)]
             found.append((str(method), max(0.0, x.estimate), halves[0], y.estimate * scale, halves[1] * scale,
                           bool(runs["selected"].any())))  # fmt: skip
