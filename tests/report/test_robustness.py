@@ -6,7 +6,7 @@ import pytest
 
 from preflab.report.analysis import analyse
 from preflab.report.page import render
-from preflab.report.robustness import context, robustness
+from preflab.report.robustness import context, robustness, safest
 from preflab.report.settings import VALIDATION
 from preflab.report.tables import StudyTables
 
@@ -130,3 +130,11 @@ def test_the_page_has_the_section_with_its_figures_and_escapes_names():
     page = render(world({"<b>dpo": (0.5, 0.6), "ipo": (0.4, 0.5)}))
     section = page.partition('<section id="robustness"')[2].partition("</section>")[0]
     assert section.count("<svg") == 4 and "<b>dpo" not in page and "&lt;b&gt;dpo" in section
+
+
+def test_the_answer_names_the_safer_method_where_the_leader_needs_a_search(analysis):
+    assert safest(analysis, "sft", "lucky").startswith(
+        "Without a search over settings safe is safer: its middle setting"
+    )
+    assert safest(analysis, "sft", "safe").startswith("It is also the safest without a search over settings")
+    assert safest(analyse(world({"dpo": (0.5,), "ipo": (0.6,)})), "sft", "ipo") == ""

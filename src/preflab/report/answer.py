@@ -7,6 +7,7 @@ from preflab.diagnose.checkpoints import HARMFUL
 from preflab.report.analysis import Analysis
 from preflab.report.next_steps import next_steps, open_cells
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, compare_groups
+from preflab.report.robustness import safest
 from preflab.report.tables import Group
 from preflab.report.wording import (
     count,
@@ -137,6 +138,7 @@ def _sure(analysis: Analysis, best: Ranking) -> list[str]:
     lines = []
     if len(best.rows) > 1:
         lines += [_runner_up(analysis, best), _detectable(analysis, best)]
+    lines += [line for line in [safest(analysis, best.start, best.rows[0].method)] if line]
     lines += _other_starts(analysis, best)
     pooled = analysis.ranking(best.split, POOLED)
     if pooled and len(pooled.rows) > 1:

@@ -122,6 +122,29 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def safest(analysis: Analysis, start: str, leader: str) -> str:
+    """Say in a sentence which method to take without a search over settings; empty where no grids can be compared.
+
+    Args:
+        analysis: the study's numbers.
+        start: start point.
+        leader: the method that leads with its chosen setting.
+    """
+    found = next((r for split in (*SPLITS, VALIDATION) if (r := robustness(analysis, start, split)) is not None), None)
+    if found is None or not found.stability or leader not in found.methods:
+        return ""
+    rate, middle = analysis.metric.is_rate, {name: m.median for name, m in found.methods.items()}
+    safe = max(middle, key=lambda name: middle[name].estimate)
+    often = f"in {_share(found.stability['median'], safe)} of the draws of settings, seeds and prompts"
+    value = f"{score(middle[safe].estimate, rate=rate)} ({score_range(middle[safe], rate=rate)})"
+    if safe == leader:
+        return f"It is also the safest without a search over settings: its middle setting scores {value}, best {often}."
+    return (
+        f"Without a search over settings {analysis.title(safe)} is safer: its middle setting scores {value}, best "
+        f"{often}; {analysis.title(leader)}’s scores {score(middle[leader].estimate, rate=rate)}."
+    )
+
+
 def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> list[str]:
     """Say which method is safest for those who cannot search, per split of the first start point."""
     first = next(iter(found))[0]
