@@ -267,6 +267,9 @@ def test_it_prints_with_figures_and_without_controls(watch, fresh):
     page.emulate_media(media="print")
     assert not page.locator("#v-controls").is_visible() and not page.locator("#theme").is_visible()
     assert page.locator("#ranking svg").first.is_visible()
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4
+    wide = "[...document.querySelectorAll('main table')].filter(t => t.scrollWidth > t.parentElement.clientWidth + 1)"
+    assert page.evaluate(f"{wide}.map(t => t.caption.textContent)") == []
     assert len(page.pdf()) > 50_000
 
 
