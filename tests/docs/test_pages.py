@@ -1,4 +1,5 @@
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from preflab.cli.main import COMMANDS
+from preflab.cli.main import COMMANDS, build_app
 from preflab.studies.config import StudyConfig
 from preflab.studies.study_file import decode
 
@@ -65,3 +66,22 @@ def test_study_files_on_the_pages_are_valid(name, block):
     for key, value in YAML(typ="safe").load(block).items():
         document[key] = {**document.get(key, {}), **value} if key in ("models", "data") else value
     assert isinstance(decode(document, source=name), StudyConfig)
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Return the command lines in the blocks of pages written by hand, without those that list alternatives."""
+    found = []
+    for page in PAGES:
+        if "generated" in page.parts or "decisions" in page.parts:
+            continue
+        for block in re.findall(r"^```(?:bash|text|)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = [line.removeprefix("$ ") for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+            lines = [line for line in lines if line.startswith("preflab ") and "|" not in line]
+            found += [(str(page.relative_to(ROOT)), line) for line in lines]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_commands_on_the_pages_are_ones_that_the_program_takes(page, line):
+    words = shlex.split(line, comments=True)[1:]
+    build_app([words[0]]).parse_args(words, print_error=False, exit_on_error=False)
