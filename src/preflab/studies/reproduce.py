@@ -32,16 +32,15 @@ class Recipe:
     scenarios: Mapping[str, ScenarioData] = field(default_factory=dict)
 
 
-_POCKET = ScenarioData("pocket", ("arithmetic", "dialogue"), "pocket", "data", None, 8, 24)
+_POCKET = ScenarioData(("arithmetic", "dialogue"), "pocket", "data", None, 8, 24)
 RECIPES: Mapping[str, Recipe] = {
     "insights": Recipe(insights.TITLE, insights.SOURCE),
     "starpo": Recipe(starpo.TITLE, starpo.SOURCE),
     "threed": Recipe(threed.TITLE, threed.SOURCE, {
         "smoke": replace(_POCKET, families=("dialogue",), samples=4, max_new_tokens=12, rows=100),
         "pocket": _POCKET,
-        "small": ScenarioData("openai/gsm8k:main", (), "last-number", "other", "Qwen/Qwen2.5-1.5B-Instruct", 8, 320),
-        "paper": ScenarioData("EleutherAI/hendrycks_math:algebra", (), "math", "other", "Qwen/Qwen2.5-7B-Instruct", 8,
-                              1024),
+        "small": ScenarioData((), "last-number", "other", "Qwen/Qwen2.5-1.5B-Instruct", 8, 320, 2000),
+        "paper": ScenarioData((), "math", "other", "Qwen/Qwen2.5-7B-Instruct", 8, 1024),
     }),
 }  # fmt: skip
 
@@ -84,10 +83,13 @@ def steps(
     found, path = recipe(name), study_file(name, size)
     if not found.scenarios:
         return [Step(load_study(path, overrides), folder)]
-    model = str(load_study(path, overrides).models.base)
-    made = make_scenarios(found.scenarios[size], model, folder / "pairs", command=command, say=say)
+    study = load_study(path, overrides)
+    made = make_scenarios(found.scenarios[size], study, folder / "pairs", command=command, say=say)
     return [
-        Step(load_study(path, [*overrides, *own, f"study={name}-{size}-{scenario}"]), folder / scenario)
+        Step(
+            load_study(path, [*overrides, *own, "data.columns={}", f"study={name}-{size}-{scenario}"]),
+            folder / scenario,
+        )
         for scenario, own in made.items()
     ]
 

@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from preflab.core.errors import DataError
 from preflab.data.pairs import CurationSettings
+from preflab.data.read import read
 from preflab.pocket.assets import data_path
 from preflab.store.artefacts import write_text
 from preflab.studies.answers import Settings
+from preflab.studies.config import StudyConfig
+from preflab.studies.names import data_source
 from preflab.studies.pairs import Origin, Request, make_pairs
 
 SCENARIOS: Mapping[str, tuple[bool, bool]] = {
@@ -29,8 +32,8 @@ class ScenarioData:
     """Where the pairs of a recipe come from.
 
     Args:
-        prompts: rows in any format; `pocket` stands for the pocket world's off-policy pairs.
-        families: of the pocket world's prompts; empty keeps all.
+        families: of the pocket world's prompts, whose off-policy pairs are used; empty for data of one's own, whose
+            prompts and better responses are those of the study's `data.train`.
         reward: what scores answers.
         rejected_from: where rejected responses come from that are not the model's own.
         other: the other model, where they are another model's.
@@ -39,7 +42,6 @@ class ScenarioData:
         rows: first prompts to use; None uses all.
     """
 
-    prompts: str
     families: tuple[str, ...]
     reward: str
     rejected_from: Literal["data", "other"]
@@ -50,7 +52,7 @@ class ScenarioData:
 
 
 def make_scenarios(
-    data: ScenarioData, model: str, folder: Path, *, command: str, say: Callable[[str], None]
+    data: ScenarioData, study: StudyConfig, folder: Path, *, command: str, say: Callable[[str], None]
 ) -> dict[str, list[str]]:
     """Write the pairs of every scenario over the prompts that all of them have, and return overrides for their studies.
 
@@ -58,7 +60,7 @@ def make_scenarios(
 
     Args:
         data: where pairs come from.
-        model: the model that the pairs are for.
+        study: what the pairs are for: its base model, and its training data.
         folder: gets the files.
         command: what was typed.
         say: called with a line of progress.
@@ -68,14 +70,14 @@ def make_scenarios(
         DataError: prompts that need mending, or no prompt that has a pair in every scenario.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shared = []
-    prompts = data.prompts
-    if prompts == "pocket":
+    shared, prompts = [], str(folder / "prompts.jsonl")
+    if data.families:
         for split, name in (("pairs_off", "prompts"), ("validation", "validation"), ("test", "test")):
             kept = (row for row in _rows(Path(data_path(split))) if row["family"] in data.families)
             _write(folder / f"{name}.jsonl", kept)
-        prompts = str(folder / "prompts.jsonl")
         shared = [f"data.{name}={folder / name}.jsonl" for name in ("validation", "test")]
+    else:
+        _write(folder / "prompts.jsonl", _own(study))
     settings = Settings(
         samples=data.samples, max_new_tokens=data.max_new_tokens, batch_size=64, seed=0, engine="transformers",
         template="auto",
@@ -85,7 +87,7 @@ def make_scenarios(
         rejected: Origin = "model" if own_rejected else data.rejected_from
         say(f"pairs of {name.upper()}: chosen from {chosen}, rejected from {rejected}")
         request = Request(
-            model=model, prompts=prompts, reward=data.reward,
+            model=str(study.models.base), prompts=prompts, reward=data.reward,
             curation=CurationSettings(name="best-worst"), chosen=chosen, rejected=rejected,
             other=data.other if rejected == "other" else None,
             settings=settings, search=None, rows=data.rows,
@@ -94,7 +96,17 @@ def make_scenarios(
         make_pairs(request, folder / f"all-{name}.jsonl", command=command, say=say)
     n = _same_prompts(folder)
     say(f"{n} prompts have a pair in all four scenarios")
-    return {name: [f"data.train={folder / name}.jsonl", *shared] for name in SCENARIOS}
+    # The pairs have columns of our own names.
+    return {name: [f"data.train={folder / name}.jsonl", "data.columns={}", *shared] for name in SCENARIOS}
+
+
+def _own(study: StudyConfig) -> Iterable[dict[str, Any]]:
+    """Yield the prompts of a study's training data with their better responses."""
+    source = data_source(study.data.train)
+    found = read(source.path, split=source.split, subset=source.subset, revision=source.revision,
+                 columns=study.data.columns)  # fmt: skip
+    for example in found.examples:
+        yield {"prompt": example.prompt, "completion": example.chosen, "meta": dict(example.meta)}
 
 
 def _same_prompts(folder: Path) -> int:
