@@ -293,7 +293,7 @@ def test_the_page_of_a_thousand_cells_is_there_within_five_seconds(watch, tmp_pa
 
 
 def test_a_view_shows_new_results_only_when_asked(watch, tmp_path):
-    study = write_study(tmp_path, make(dataclasses.replace(SHAPE, sizes=(64,), prompts=8)))
+    study = write_study(tmp_path, make(Shape(methods=("dpo",), starts=("sft",), sizes=(64,), prompts=6)))
     with listening(0) as found:
         server = uvicorn.Server(uvicorn.Config(make_view(study, "secret"), log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
@@ -301,12 +301,12 @@ def test_a_view_shows_new_results_only_when_asked(watch, tmp_path):
         address = f"http://127.0.0.1:{found.getsockname()[1]}/secret/"
         watched = watch()
         page = watched.open(address)
-        page.wait_for_function("document.getElementById('live-text').textContent.startsWith('Complete')", timeout=15000)
+        page.wait_for_function("document.getElementById('live-text').textContent.startsWith('Complete')", timeout=60000)
         assert not page.locator("#live-new").is_visible()
         index = study / "index.json"
         index.write_text(index.read_text() + " ")
-        page.wait_for_selector("#live-new:visible", timeout=15000)
-        with page.expect_navigation():
+        page.wait_for_selector("#live-new:visible", timeout=60000)
+        with page.expect_navigation(timeout=60000):
             page.locator("#live-new").click()
         watched.requests = [url for url in watched.requests if not url.startswith(address)]
         watched.is_clean()
