@@ -17,7 +17,7 @@ from preflab.report.page import write_report
 from preflab.report.view import listening, make_view
 
 WIDTHS = (360, 820, 1440)
-SHAPE = Shape(methods=("dpo", "simpo", "slic_hf"), starts=("base", "sft"), sizes=(64, 256), prompts=40)
+SHAPE = Shape(methods=("dpo", "simpo", "slic_hf"), starts=("base", "sft"), sizes=(64, 256), prompts=40, snapshots=6)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,12 @@ def poisoned():
     responses["family"], pairs["family"] = responses["family"].map(bad), pairs["family"].map(bad)
     for k, column in enumerate(("prompt", "chosen", "rejected", "response")):
         responses[column] = [HOSTILE[(row + 7 * k) % len(HOSTILE)] for row in responses["row"]]
+    snapshots = tables.snapshots.copy()
+    snapshots["response"] = [HOSTILE[k % len(HOSTILE)] for k in range(len(snapshots))]
     study = everywhere(tables.study)
     study["notes"] = list(HOSTILE)
     study["cards"] = {bad(name): everywhere(card) for name, card in tables.study["cards"].items()}
-    return dataclasses.replace(tables, cells=cells, responses=responses, pairs=pairs, study=study)
+    return dataclasses.replace(tables, cells=cells, responses=responses, snapshots=snapshots, pairs=pairs, study=study)
 
 
 FORBIDDEN = "img, iframe, object, embed, base, link, form, video, audio, frameset, math, marquee, xmp"
@@ -94,6 +96,8 @@ def test_hostile_text_in_every_field_runs_nothing_and_sends_nothing(watch, tmp_p
     page.locator("#v-table textarea.note").first.fill(HOSTILE[0])
     page.locator("#v-query").fill("<img src=x onerror=alert(1)>")
     page.locator("#v-query").fill("")
+    for step in ("0", "1", "3"):
+        page.locator("#v-step").fill(step)
     for select in ("#v-start", "#v-family", "#v-split", "#c-metric", "#c-start"):
         for k in range(page.locator(f"{select} option").count()):
             page.locator(select).select_option(index=k)
@@ -245,6 +249,29 @@ def test_changes_from_the_start_point_are_marked_as_such(watch, fresh):
     page = watch().open(fresh)
     page.locator("#v-diff").check()
     assert page.locator("#v-table ins").count() > 0 and page.locator("#v-table del").count() > 0
+
+
+def test_the_step_slider_shows_how_answers_change(watch, fresh):
+    page = watch().open(fresh)
+    slider, place = page.locator("#v-step"), page.locator("#v-place")
+    assert page.locator("#v-at").text_content() == "finished models"
+    assert place.text_content() == "80 of 80 prompts" and slider.get_attribute("max") == "3"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "25 % of the training"
+    assert place.text_content() == "6 of 80 prompts"
+    row = page.locator("tr[data-prompt='test.2']")
+    assert "dpo said 2 at step 16" in row.text_content() and "step 16 of 64" in row.text_content()
+    row.locator(".open").focus()
+    page.keyboard.press("]")
+    assert "simpo said 2 at step 32" in row.text_content()
+    again = watch().open(fresh + page.evaluate("location.hash"))
+    assert again.locator("#v-at").text_content() == "50 % of the training"
+    assert "dpo said 2 at step 32" in again.locator("tr[data-prompt='test.2']").text_content()
+    again.keyboard.press("]")
+    again.keyboard.press("]")
+    assert again.locator("#v-at").text_content() == "finished models"
+    assert "said 2" not in again.locator("tr[data-prompt='test.2']").text_content()
 
 
 def test_a_screen_reader_finds_landmarks_headings_in_order_and_names(watch, fresh):

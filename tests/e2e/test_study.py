@@ -35,7 +35,7 @@ sizes: [12]
 seeds: 2
 data: {{train: {data}, validation: 6, test: 8, max_tokens: 32}}
 sft: {{learning_rate: 1e-2}}
-train: {{batch_size: 4, monitor_rows: 4, monitor_points: 3, token_budget: 256}}
+train: {{batch_size: 4, monitor_rows: 4, monitor_points: 3, monitor_prompts: 2, token_budget: 256}}
 evaluate: {{n_prompts: 6, max_new_tokens: 6}}
 run: {{workers: 2, checkpoint_every_s: 0}}
 """
@@ -78,8 +78,8 @@ def installed(*words, cache, check=0, cwd=None):
 
 
 FILES = {
-    "train": ("log", "monitor"),
-    "evaluate": ("pairs", "responses", "tokens"),
+    "train": ("log", "monitor", "snapshots"),
+    "evaluate": ("pairs", "responses", "tokens", "snapshots"),
     "diagnose": ("probes", "samples"),
     "gradients": ("gradients",),
 }

@@ -39,6 +39,7 @@ class Shape:
     seeds: int = 2
     prompts: int = 100
     reward: bool = True
+    snapshots: int = 0
     diverged: bool = True
     texts: Sequence[str] = ()
     seed: int = 0
@@ -61,6 +62,7 @@ def make(shape: Shape | None = None) -> StudyTables:
         cells=cells,
         pairs=pd.concat(pairs, ignore_index=True),
         responses=pd.concat(responses, ignore_index=True),
+        snapshots=pd.concat([_snapshots(c, items["test"], shape, rng) for c in trained.itertuples()]),
         dynamics=pd.concat([_dynamics(c, rng) for c in trained.itertuples()], ignore_index=True),
         log=pd.concat([_log(c, rng) for c in trained.itertuples()], ignore_index=True),
         study=_study(shape),
@@ -159,6 +161,20 @@ def _responses(cell: object, split: str, items: pd.DataFrame, shape: Shape, rng:
         frame["reward_polite"] = np.clip(reward + 0.1, 0, 1)
     frame["chosen_reward"] = items.chosen_reward if shape.reward else np.nan
     return frame
+
+
+def _snapshots(cell: object, items: pd.DataFrame, shape: Shape, rng: np.random.Generator) -> pd.DataFrame:
+    """Return answers of the lowest seed after 16, 32 and 48 steps of 64; other numbers of steps are as far along."""
+    rows = items.row[: shape.snapshots if cell.seed == 0 else 0]
+    frames = [
+        pd.DataFrame({
+            "cell": cell.cell, "split": "test", "row": rows, "step": step, "n_tokens": 5.0, "truncated": False,
+            "response": [f"{cell.method} said {row} at step {step}" for row in rows],
+            "reward": rng.random(len(rows)) if shape.reward else np.nan,
+        })
+        for step in (16, 32, 48)
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
 
 
 PROBED = ("chosen", "rejected", "mismatched", "paraphrase", "greedy", "sampled", "shuffled", "repeated")

@@ -186,7 +186,7 @@ def tiny(synthetic):
 
 
 @pytest.mark.parametrize(
-    "name", ["pairs", "responses", "dynamics", "log", "study", "probes", "samples", "gradients", "alike"]
+    "name", ["pairs", "responses", "snapshots", "dynamics", "log", "study", "probes", "samples", "gradients", "alike"]
 )
 def test_every_table_may_be_missing(tiny, name):
     page = Page(render(partial(tiny, **{name: {} if name == "study" else pd.DataFrame()})))

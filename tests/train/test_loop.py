@@ -96,6 +96,31 @@ def test_a_run_stopped_three_times_equals_the_uninterrupted_run_bit_for_bit(meth
         assert torch.equal(value, weights(resumed)[name]), name
 
 
+@torch.no_grad()
+def likeliest(model):
+    """Return a record that every change of the weights changes."""
+    logits = model(input_ids=torch.tensor([[3, 1, 2]])).logits[0, -1]
+    return [{"row": 0, "first": int(logits.argmax()), "value": float(logits.double().sum())}]
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_answers_on_the_way_change_nothing_and_survive_a_stop(lora, tmp_path):
+    plain = policy(lora)
+    expected = train(plain, make_task(monitor_points=4), tmp_path / "plain", hooks())
+    task = dataclasses.replace(make_task(monitor_points=4), answer=likeliest)
+    watched = policy(lora)
+    found = train(watched, task, tmp_path / "watched", hooks())
+    on_the_way = sorted(monitor_steps(task.blocks, task.settings) - {0, 6})
+    assert [record["step"] for record in found.snapshots] == on_the_way
+    assert len({record["value"] for record in found.snapshots}) == len(on_the_way) > 1
+    assert dataclasses.replace(found, snapshots=[], seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    for name, value in weights(plain).items():
+        assert torch.equal(value, weights(watched)[name]), name
+    with pytest.raises(Interrupted):
+        train(policy(lora), task, tmp_path / "parts", hooks(stop_after=4))
+    assert train(policy(lora), task, tmp_path / "parts", hooks()).snapshots == found.snapshots
+
+
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_a_reference_that_is_copied_at_every_step_is_the_policy(lora, tmp_path):
     """The loss stays at log 2, also where the policy is an adapter."""

@@ -74,6 +74,16 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
         "reward": Column(_NUMBER, "reward of the answer"),
         "chosen_reward": Column(_NUMBER, "reward of the data's chosen response"),
     },
+    "snapshots": {
+        "cell": _CELL,
+        "split": Column(_TEXT, "test"),
+        "row": Column(0, "row of the prompt in its split"),
+        "step": Column(0, "optimizer steps done by then"),
+        "response": Column(_TEXT, "what the model answered then"),
+        "n_tokens": Column(_NUMBER, "tokens of the answer"),
+        "truncated": Column(_FLAG, "whether the token limit cut it"),
+        "reward": Column(_NUMBER, "reward of the answer"),
+    },
     "dynamics": {
         "cell": _CELL,
         "step": Column(0, "optimizer step of the evaluation"),

@@ -27,6 +27,9 @@ _RESPONSES = TableFile(
     "responses.parquet", "its responses, and all that is measured on them", ("row",), ("split",),
     ("family", "prompt", "chosen", "rejected", "response"),
 )  # fmt: skip
+_SNAPSHOTS = TableFile(
+    "snapshots.parquet", "its answers on the way through the training", ("row", "step"), ("split",), ("response",)
+)
 _MONITOR = TableFile("monitor.parquet", "its likelihoods during training", ("step", *_SIDES))
 _LOG = TableFile("log.parquet", "its loss and its likelihoods during training", ("step", "n_rows"))
 _ANSWERS = TableFile("answers.parquet", "the own answers it learned from", ("round", "row"))
@@ -63,6 +66,7 @@ def load_tables(study: Path) -> StudyTables:
         cells=pd.DataFrame([dict(cell) for cell in cells]),
         pairs=_gather(reader, cells, "evaluate", _PAIRS),
         responses=_gather(reader, cells, "evaluate", _RESPONSES),
+        snapshots=_gather(reader, cells, "evaluate", _SNAPSHOTS),
         dynamics=dynamics(_gather(reader, cells, "train", _MONITOR), log, kept_step),
         log=log,
         answers=_gather(reader, cells, "train", _ANSWERS),

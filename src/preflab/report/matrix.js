@@ -1,5 +1,5 @@
 // The generations: prompts by models. Ids: `generations` (data), `viewer`, `v-controls`, the filters `v-split`,
-// `v-start`, `v-family`, `v-query`, `v-score-from`, `v-score-to`, `v-tokens-from`, `v-tokens-to`, `v-disagree`,
+// `v-start`, `v-family`, `v-step` (0 is the first of `points`, the last the finished models), `v-at`, `v-query`, `v-score-from`, `v-score-to`, `v-tokens-from`, `v-tokens-to`, `v-disagree`,
 // `v-starred`, `v-diff`, `v-columns`; `v-place` (how many fit), `v-table`, `v-more`, `v-export`, `v-import`, `v-said`,
 // `v-help`, `v-keys`. A row has `data-prompt="SPLIT.ROW"` and holds `.open`, `.star`, and while open `.note` and `.link`.
 (() => {
@@ -11,7 +11,7 @@
   const marks = openMarks(source.dataset.study);
   const section = find("responses");
   const BATCH = 20;
-  const TEXTS = ["split", "start", "family", "query", "score-from", "score-to", "tokens-from", "tokens-to"];
+  const TEXTS = ["split", "start", "family", "step", "query", "score-from", "score-to", "tokens-from", "tokens-to"];
   const FLAGS = ["disagree", "starred", "diff"];
   const control = Object.fromEntries([...TEXTS, ...FLAGS].map((name) => [name, find(`v-${name}`)]));
   const hidden = new Set(["chosen", "rejected"]), unfolded = new Set();
@@ -29,11 +29,20 @@
   const number = (name) => (control[name] && control[name].value !== "" ? Number(control[name].value) : null);
   const wanted = () => control.query.value.trim().toLowerCase();
 
-  const columns = () => [
+  // How far along the training the answers are that the page shows, in per cent; null is the finished models.
+  const point = () => (control.step ? data.points[Number(control.step.value)] ?? null : null);
+  const answerAt = (item, group, k, at) => {
+    if (at === null || !group.method) return item.responses[k];
+    const n = group.at.findLastIndex((other) => other <= at);
+    const found = n >= 0 && item.earlier ? item.earlier[k][n] : null;
+    return found && [...found, group.steps[n]];
+  };
+  const columns = (at = point()) => [
     { key: "chosen", title: "Data: chosen", cell: (item) => item.chosen && [item.chosen, null, false, item.chosen_reward] },
     { key: "rejected", title: "Data: rejected", cell: (item) => item.rejected && [item.rejected, null, false, null] },
     ...data.groups.map((group, k) => ({ group, k })).filter(({ group }) => group.start === control.start.value).map(({ group, k }) => ({
-      key: group.method || "start", title: group.title, model: true, trained: Boolean(group.method), cell: (item) => item.responses[k],
+      key: group.method || "start", title: group.title, model: true, trained: Boolean(group.method), steps: group.n_steps,
+      cell: (item) => answerAt(item, group, k, at),
     })),
   ].filter((column) => column.model || data.items.some(column.cell));
   const shown = () => columns().filter((column) => !hidden.has(column.key));
@@ -55,6 +64,7 @@
     const words = wanted();
     state.items = data.items.filter((item) =>
       (!control.split.value || item.split === control.split.value) &&
+      (point() === null || item.earlier) &&
       (!control.family.value || item.family === control.family.value) &&
       within(item, 3, number("score-from"), number("score-to")) &&
       within(item, 1, number("tokens-from"), number("tokens-to")) &&
@@ -92,10 +102,11 @@
     node.dataset.title = column.title;
     const answer = column.cell(item);
     if (!answer) { node.append(make("p", "empty", "none")); return node; }
-    const [text, tokens, truncated, score] = answer;
+    const [text, tokens, truncated, score, step] = answer;
     const facts = make("div", "facts");
     if (score !== null) facts.append(make("b", "", score.toFixed(2)));
     if (tokens !== null) facts.append(make("span", "", `${tokens} tokens`));
+    if (step !== undefined) facts.append(make("span", "", `step ${step} of ${column.steps}`));
     if (truncated) facts.append(make("span", "cut", "cut at the limit"));
     const start = columns().find((other) => other.model && !other.trained);
     const before = on("diff") && column.trained && start && start.cell(item);
@@ -139,6 +150,11 @@
   };
 
   const draw = () => {
+    if (control.step) {
+      const at = point();
+      find("v-at").textContent = at === null ? "finished models" : `${at} % of the training`;
+      control.step.setAttribute("aria-valuetext", find("v-at").textContent);
+    }
     find("v-place").textContent = `${state.items.length} of ${data.items.length} prompts`;
     const table = make("table");
     table.id = "v-table";
@@ -205,6 +221,15 @@
     const at = state.items.findIndex((item) => id(item) === state.at);
     const to = state.items[at < 0 ? 0 : at + by];
     if (to) { go(id(to)); remember(); }
+  };
+
+  const move = (by) => {
+    if (!control.step) return;
+    control.step.value = String(Number(control.step.value) + by);
+    const key = state.at;
+    filter();
+    if (rowOf(key)) go(key);
+    remember();
   };
 
   // Links: #r=SPLIT.ROW with the filters and columns that differ from those of a fresh page.
@@ -279,6 +304,7 @@
   const keys = {
     j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
     "/": () => control.query.focus(),
+    "[": () => move(-1), "]": () => move(1),
     "?": () => { find("v-help").open = !find("v-help").open; },
     s: () => state.at && rowOf(state.at)?.querySelector(".star").click(),
     n: () => {

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,11 @@ class Samples:
     """What the side-by-side shows.
 
     Args:
-        data: JSON-like: `groups` (start, method, title, seed) and `items` (split, row, family, prompt, chosen,
-            rejected, `responses` in the order of the groups, null where there is none), and `apart`, the difference of
-            scores from which methods disagree, null where nothing is scored.
+        data: JSON-like: `groups` (start, method, title, seed, and of earlier answers `steps` and `at`, their places in
+            `points`) and `items` (split, row, family, prompt, chosen, rejected, `responses` in the order of the groups,
+            null where there is none, and `earlier`, answers in the order of the group's steps), `points`, per cent of
+            the training at which there are earlier answers, and `apart`, the difference of scores from which methods
+            disagree, null where nothing is scored.
         shown: prompts on the page.
         total: prompts that have responses.
     """
@@ -50,13 +52,18 @@ def visible(text: object) -> str:
 def sample(analysis: Analysis) -> Samples:
     """Choose prompts and collect their responses: half where methods differ most in reward, half evenly spaced."""
     groups = _groups(analysis)
+    earlier = _earlier(analysis.tables.snapshots, groups)
     frame = analysis.tables.responses
     frame = frame[frame["cell"].isin([g["cell"] for g in groups])].drop_duplicates(["cell", "split", "row"])
     total = len(frame[["split", "row"]].drop_duplicates())
     for limit in (PER_SPLIT, 40, 24, 12, 6, 3):
-        items = _items(frame, groups, limit)
-        data = {"groups": [{k: v for k, v in g.items() if k != "cell"} for g in groups], "items": items,
-                "apart": _apart(items)}  # fmt: skip
+        items = _items(frame, groups, earlier, limit)
+        data = {
+            "groups": [{k: v for k, v in g.items() if k != "cell"} for g in groups],
+            "items": items,
+            "points": sorted({point for g in groups for point in g["at"]}),
+            "apart": _apart(items),
+        }
         if len(json.dumps(data)) <= MAX_BYTES:
             break
     return Samples(data, len(items), total)
@@ -78,19 +85,50 @@ def _groups(analysis: Analysis) -> list[dict[str, Any]]:
             "method": visible(cell.method),
             "title": visible(analysis.title(str(cell.method))),
             "seed": int(cell.seed),
+            **_way(analysis.tables.snapshots, cell),
         }
         for cell in order
     ]
 
 
-def _items(frame: pd.DataFrame, groups: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+def _way(snapshots: pd.DataFrame, cell: Any) -> dict[str, Any]:
+    """Return the steps at which a cell has earlier answers, and how far along its training they are, in per cent.
+
+    Methods do not all have the same number of steps: theirs count as the same point when they are within 5 per cent.
+    """
+    whole = cell.planned_steps if cell.planned_steps > 0 else cell.n_steps
+    steps = sorted(int(step) for step in snapshots.loc[snapshots["cell"] == cell.cell, "step"].unique())
+    if not steps or not whole > 0:
+        return {"steps": [], "at": [], "n_steps": None}
+    at = [min(95, max(5, 5 * round(20 * step / whole))) for step in steps]
+    return {"steps": steps, "at": at, "n_steps": int(whole)}
+
+
+_Earlier = Mapping[tuple[str, Any], Mapping[tuple[str, int], list[Any]]]
+"""Split and row to cell and step to the answer."""
+
+
+def _earlier(snapshots: pd.DataFrame, groups: list[dict[str, Any]]) -> _Earlier:
+    frame = snapshots[snapshots["cell"].isin([g["cell"] for g in groups if g["steps"]])]
+    found: dict[tuple[str, Any], dict[tuple[str, int], list[Any]]] = {}
+    for _, row in frame.iterrows():
+        found.setdefault((row["split"], row["row"]), {})[row["cell"], int(row["step"])] = _response(row)
+    return found
+
+
+def _items(frame: pd.DataFrame, groups: list[dict[str, Any]], earlier: _Earlier, limit: int) -> list[dict[str, Any]]:
     items = []
     for split in SPLITS:
         mine = frame[frame["split"] == split]
         spread = mine.pivot_table(index="row", columns="cell", values="reward", dropna=False).std(axis=1).fillna(0.0)
-        chosen = _choose(spread, limit)
+        watched = [row for row in spread.index if (split, row) in earlier]
+        chosen = _choose(spread, limit, watched)
         by_row = {row: part.set_index("cell") for row, part in mine[mine["row"].isin(chosen)].groupby("row")}
-        items += [_item(split, row, by_row[row], groups, float(spread.get(row, 0.0))) for row in chosen]
+        for row in chosen:
+            item = _item(split, row, by_row[row], groups, float(spread.get(row, 0.0)))
+            if answers := earlier.get((split, row)):
+                item["earlier"] = [[answers.get((g["cell"], step)) for step in g["steps"]] for g in groups]
+            items.append(item)
     return items
 
 
@@ -100,15 +138,19 @@ def _apart(items: list[dict[str, Any]]) -> float | None:
     return float(f"{(max(scores) - min(scores)) / 10:.2g}") if scores and max(scores) > min(scores) else None
 
 
-def _choose(spread: pd.Series, limit: int) -> list[Any]:
-    """Return rows: the most disputed ones and an even sample of the others, in the order of the split."""
+def _choose(spread: pd.Series, limit: int, watched: list[Any]) -> list[Any]:
+    """Return rows: half disputed ones, and an even sample of the others, in the order of the split.
+
+    Those that were answered on the way through the training come before the even sample.
+    """
     rows = list(spread.index)
     if len(rows) <= limit:
         return rows
-    disputed = set(spread.sort_values(ascending=False, kind="stable").index[: limit // 2])
-    others = [row for row in rows if row not in disputed]
-    even = {others[k] for k in np.linspace(0, len(others) - 1, limit - len(disputed)).astype(int)}
-    return [row for row in rows if row in disputed or row in even]
+    taken = set(spread.sort_values(ascending=False, kind="stable").index[: limit // 2])
+    taken |= set([row for row in watched if row not in taken][: limit - len(taken)])
+    others = [row for row in rows if row not in taken]
+    taken |= {others[k] for k in np.linspace(0, len(others) - 1, limit - len(taken)).astype(int)}
+    return [row for row in rows if row in taken]
 
 
 def _item(split: str, row: Any, part: pd.DataFrame, groups: list[dict[str, Any]], spread: float) -> dict[str, Any]:

@@ -64,6 +64,11 @@ class Study:
         return self.data.responses
 
     @property
+    def snapshots(self) -> pd.DataFrame:
+        """Answers on the way through a training, one row per (cell, split, row, step); see `train.monitor_prompts`."""
+        return self.data.snapshots
+
+    @property
     def dynamics(self) -> pd.DataFrame:
         """Likelihoods of fixed validation pairs during training, one row per (cell, step)."""
         return self.data.dynamics

@@ -41,6 +41,7 @@ class StudyTables:
         judges: accuracy of the reward model behind a cell during its training, one row per (cell, step).
         verdicts: its scores of the validation pairs at the end, one row per (cell, pair).
         benchmarks: main metric of every item of every benchmark, one row per (cell, benchmark, item).
+        snapshots: answers on the way through a training, one row per (cell, split, row, step); often none.
         judged: results of judges as `preflab judge --study` writes them, each with `current`: whether the study still
             has the answers that were judged.
         damages: files that are not as they were written, and what is missing because of them.
@@ -61,6 +62,7 @@ class StudyTables:
     judges: pd.DataFrame = field(default_factory=pd.DataFrame)
     verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    snapshots: pd.DataFrame = field(default_factory=pd.DataFrame)
     judged: Sequence[Mapping[str, Any]] = ()
     damages: Sequence[Damage] = ()
     sealed: bool = True

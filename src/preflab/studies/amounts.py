@@ -6,6 +6,7 @@ from typing import Any
 
 from preflab.methods import Method
 from preflab.methods.needs import needs_live_reference, roles_of
+from preflab.studies.cells import Cell
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.stages import Work
 from preflab.train.source import n_steps
@@ -56,23 +57,31 @@ class Amounts:
             score_tokens=self.monitor(),
         )
 
-    def cell(self, method: Method, size: int, *, passes: int, steps: int, whole: int) -> Work:
+    def snapshots(self, cell: Cell) -> int:
+        """Return the test prompts that a cell answers on the way: none but for the lowest seed."""
+        if cell.seed != min(self.config.seeds) or "test" not in self.info["n_prompts"]:
+            return 0
+        return min(self.config.train.monitor_prompts, self.prompts("test"))
+
+    def cell(self, method: Method, cell: Cell, *, passes: int, steps: int, whole: int) -> Work:
         """Return what some steps of a cell compute.
 
         Args:
             method: its objective.
-            size: its rows.
+            cell: which one.
             passes: over own answers.
             steps: how many steps.
             whole: steps of the whole cell.
         """
         share = steps / whole
+        size, watched = cell.size, self.snapshots(cell) * (self.config.train.monitor_points - 2)
         work = self._own_answers(method, size, passes) if method.is_online else self._data_responses(method, size)
+        generated = work.generate_tokens + watched * self.config.evaluate.max_new_tokens
         return Work(
             train_tokens=work.train_tokens * share,
             train_passes=steps,
             score_tokens=(work.score_tokens + self.monitor()) * share,
-            generate_tokens=work.generate_tokens * share,
+            generate_tokens=generated * share,
         )
 
     def validation(self, metric: str) -> Work:

@@ -154,6 +154,12 @@ class TrainConfig(OptimizerConfig):
     lora: LoraConfig | None = None
     monitor_points: int = Field(5, ge=2, description="evaluations of validation log-probs during training")
     monitor_rows: int = Field(64, ge=1, description="validation rows followed during training")
+    monitor_prompts: int = Field(
+        0,
+        ge=0,
+        description="test prompts that cells of the lowest seed also answer at every evaluation on the way, for the "
+        "report to show how answers change; they take no part in the training",
+    )
     patience: int | None = Field(
         2,
         ge=1,

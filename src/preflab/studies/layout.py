@@ -163,13 +163,11 @@ class Layout(Trainings):
         evaluate = self.config.evaluate
         return {
             "n_prompts": evaluate.n_prompts,
-            "max_new_tokens": evaluate.max_new_tokens,
-            "batch_size": evaluate.batch_size,
+            **self._answers(),
             "seed": of.cell.seed if of.cell else self.config.seeds[0],
             "reward": evaluate.reward,
             "reward_code": self.reward_code,
             "tokenizer": self.data.spec["inputs"]["tokenizer"],
-            "end_ids": list(self.bench.end_ids),
         }
 
 

@@ -32,6 +32,8 @@ from preflab.studies.resources import (
     tokenizer_of,
     with_unseen,
 )
+from preflab.studies.snapshots import FILE as SNAPSHOTS_FILE
+from preflab.studies.snapshots import answering
 from preflab.studies.stages import Job, Stage
 from preflab.train.cell import Task
 from preflab.train.checkpoints import Progress
@@ -130,7 +132,7 @@ def _tasks(job: Job, policy: Policy, bench: Bench, weights: Path) -> list[Task]:
     tasks = []
     for stage in job.stages:
         method, own = _method(stage), largest.rows[: stage.spec.params["blocks"][-1]]
-        task = _task(stage, job, bench, method, own, monitor)
+        task = replace(_task(stage, job, bench, method, own, monitor), answer=answering(stage, job, bench))
         if method.is_online:
             task = replace(task, online=own_answers(stage, job, bench, largest))
         known = known_tokens(job, bench, references, own, stored_roles(method))
@@ -180,6 +182,8 @@ def _commit(
         write_table(folder / "monitor.parquet", progress.monitor)
         if progress.answers:
             write_table(folder / "answers.parquet", progress.answers)
+        if progress.snapshots:
+            write_table(folder / SNAPSHOTS_FILE, progress.snapshots)
         if progress.diverged is None:
             _save(stage, bench, policy, cell, folder)
             info |= {"status": "done"} | ({} if progress.kept_step is None else {"kept_step": progress.kept_step})

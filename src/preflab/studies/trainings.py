@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from preflab.core.ids import canonical_json, digest_of
 from preflab.data.examples import TokenRow
 from preflab.methods import BRADLEY_TERRY, code_digest
 from preflab.methods.needs import (
@@ -26,6 +27,7 @@ from preflab.studies.bench import Bench
 from preflab.studies.cells import LORA_FACTOR, Cell, MethodGrid, blocks
 from preflab.studies.config import OptimizerConfig, StudyConfig
 from preflab.studies.prepare import has_split, read_split, rows_digest
+from preflab.studies.questions import questions
 from preflab.studies.stages import VERSIONS, Stage, Work
 from preflab.train.optimize import decay_start
 from preflab.train.source import n_steps
@@ -193,18 +195,22 @@ class Trainings:
             **({"online": self._online()} if grid.method.is_online else {}),
             **({"stop": {"on": "chosen", "patience": self.config.train.patience}} if grid.stops else {}),
         }
+        watched = self.amounts.snapshots(cell)
+        if watched:
+            params["snapshots"] = {"prompts": watched, **self._answers()}
         seed = self.sft_seed(cell.seed) if cell.start == "sft" else None
         inputs = {
             "start": self._start_id(cell.start, seed),
             "rows": self._digest("train", cell.size, roles, scores=reads_scores(grid.method)),
             **self._monitor(),
             **({"judge": judges[0].id} if judges else {}),
+            **({"prompts": self._asked_on_the_way} if watched else {}),
         }
         passes = passes_of(grid.method, cell.setting.hyperparameters)
         whole = self.n_steps(cell)
         began = before[-1].spec.params["until"] if before else 0
         steps = (whole if until is None else until) - began
-        work = self.amounts.cell(grid.method, cell.size, passes=passes, steps=steps, whole=whole)
+        work = self.amounts.cell(grid.method, cell, passes=passes, steps=steps, whole=whole)
         needs = (self.reference(cell.start, seed).id, *(stage.id for stage in [*judges, *before[-1:]]))
         # A reference that moves is a whole model of its own: a group would hold as many.
         alone = self.config.train.lora is None or moves_reference(grid.method)
@@ -222,6 +228,12 @@ class Trainings:
             reads={"reward_model": judges[0].spec} if judges else None,
         )
 
+    @functools.cached_property
+    def _asked_on_the_way(self) -> str:
+        """Digest of the test prompts that are answered on the way through a training."""
+        asked = questions(read_split(self.data, "test"), self.config.train.monitor_prompts)
+        return digest_of(canonical_json([q.example.row, q.prompt.tolist()]) for q in asked)
+
     def _online(self) -> dict[str, Any]:
         """Return what decides own answers and their rewards."""
         return {
@@ -231,8 +243,15 @@ class Trainings:
             "gold_code": self.reward_code,
             "samples": self.config.online.samples,
             "round": self.config.online_round,
-            "max_new_tokens": self.config.evaluate.max_new_tokens,
-            "batch_size": self.config.evaluate.batch_size,
+            **self._answers(),
+        }
+
+    def _answers(self) -> dict[str, Any]:
+        """Return what decides how an answer is sampled, beside weights, prompt and seed."""
+        evaluate = self.config.evaluate
+        return {
+            "max_new_tokens": evaluate.max_new_tokens,
+            "batch_size": evaluate.batch_size,
             "end_ids": list(self.bench.end_ids),
         }
 

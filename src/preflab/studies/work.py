@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
 from preflab.evals.pairs import ROLES, margins, match_unpaired, score_pairs
-from preflab.evals.responses import Question, describe_responses, rewards_of, sample_responses, score_responses
+from preflab.evals.responses import describe_responses, rewards_of, score_responses
 from preflab.models.load import weights_digest
-from preflab.sampling.generate import GenerationSettings, Response
 from preflab.studies.bench import Bench, Report, start_folder, write_table
 from preflab.studies.benchmarking import run_benchmark
 from preflab.studies.diagnosing import diagnose, take_gradients
 from preflab.studies.prepare import Split, read_split
 from preflab.studies.probe_tables import TOKENS_FILE
+from preflab.studies.questions import answered, questions
 from preflab.studies.resources import known_tokens, reference_store, start_model, tokenizer_of, trained
 from preflab.studies.scorers import scorer_of
+from preflab.studies.snapshots import FILE as SNAPSHOTS_FILE
+from preflab.studies.snapshots import scored_snapshots
 from preflab.studies.stages import Job
 from preflab.train.step import References
 
@@ -72,10 +74,12 @@ def _validate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
     if params["metric"] == "reward":
         gold = scorer_of(params["reward"], bench)
         assert gold is not None
-        questions = _questions(split, params["n_prompts"])
+        asked = questions(split, params["n_prompts"])
         with trained(stage, bench) as model:
-            responses = _sample(model, questions, job, bench, functools.partial(report, "sampling"))
-        values = rewards_of(questions, responses, tokenizer_of(bench), gold)
+            responses = answered(
+                model, asked, params, params["seed"], job, bench, functools.partial(report, "sampling")
+            )
+        values = rewards_of(asked, responses, tokenizer_of(bench), gold)
     else:
         known = _known_pairs(split, job, bench)
         with trained(stage, bench) as model:
@@ -97,16 +101,16 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
         split = read_split(data, name)
         compared = read_split(data, name, params["n_pairs"])
         progress = functools.partial(report, name)
-        questions = _questions(split, params["n_prompts"])
+        asked = questions(split, params["n_prompts"])
         known = _known_pairs(compared, job, bench)
         with trained(stage, bench) as model:
             records = _score_split(model, compared, known, job, progress)
-            responses = _sample(model, questions, job, bench, progress)
-            own = score_responses(model, questions, responses, budget=job.budget, progress=progress)
+            responses = answered(model, asked, params, params["seed"], job, bench, progress)
+            own = score_responses(model, asked, responses, budget=job.budget, progress=progress)
         start = start_model(bench, start_folder(bench, stage.start, stage.sft))
-        before = score_responses(start, questions, responses, budget=job.budget, progress=progress)
+        before = score_responses(start, asked, responses, budget=job.budget, progress=progress)
         pairs += [{"split": name, **record} for record in records]
-        described = describe_responses(questions, responses, own, before, tokenizer_of(bench), scorer=gold)
+        described = describe_responses(asked, responses, own, before, tokenizer_of(bench), scorer=gold)
         answers += [{"split": name, **record} for record in described]
         tokens += [
             {
@@ -116,11 +120,13 @@ def _evaluate(job: Job, bench: Bench, folder: Path, info: dict[str, Any], report
                 "response_ids": r.tokens,
                 "truncated": r.truncated,
             }
-            for q, r in zip(questions, responses, strict=True)
+            for q, r in zip(asked, responses, strict=True)
         ]
     write_table(folder / "pairs.parquet", pairs)
     write_table(folder / "responses.parquet", answers)
     write_table(folder / TOKENS_FILE, tokens)
+    if snapshots := scored_snapshots(stage, bench, gold):
+        write_table(folder / SNAPSHOTS_FILE, snapshots)
     info |= {"n_pairs": len(pairs), "n_responses": len(answers)}
 
 
@@ -140,26 +146,3 @@ def _score_split(
         if e.chosen or e.rejected
     ]
     return match_unpaired(given)
-
-
-def _questions(split: Split, n: int) -> list[Question]:
-    """Return the first `n` distinct prompts of a split."""
-    questions: dict[bytes, Question] = {}
-    for example, row, shown in zip(split.examples, split.rows, split.shown, strict=True):
-        questions.setdefault(row.prompt.tobytes(), Question(example, row.prompt, shown))
-    return list(questions.values())[:n]
-
-
-def _sample(
-    model: PreTrainedModel,
-    questions: Sequence[Question],
-    job: Job,
-    bench: Bench,
-    progress: Callable[[int, int], None],
-) -> list[Response]:
-    params = job.stages[0].spec.params
-    settings = GenerationSettings(
-        max_new_tokens=params["max_new_tokens"], batch_size=job.smaller(params["batch_size"]), seed=params["seed"]
-    )
-    tokenizer = tokenizer_of(bench)
-    return sample_responses(model, tokenizer, questions, settings, end_ids=bench.end_ids, progress=progress)

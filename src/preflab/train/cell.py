@@ -1,7 +1,7 @@
 """One cell in training: its optimizer, its place in the data, and its log. `loop.py` moves several of them at once."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,8 @@ class Task:
         blocks: ascending nested sizes up to this cell's own.
         seed: the cell's seed: data order, and adapters' initialisation before the loop.
         monitor: fixed validation rows whose log-probs are followed; their mismatched responses are the unseen answers.
+        answer: answers fixed prompts with the weights as they are, JSON-like records, after every evaluation between
+            the first and the last; None leaves that out. It must touch neither weights nor torch's random numbers.
         settings: the rest.
         until: the step to stop at, with a checkpoint that other runs continue from; None goes on to the end.
         origin: folder of the checkpoint to begin with, of a run that did the same steps; None starts at step 0.
@@ -69,6 +71,7 @@ class Task:
     seed: int
     monitor: Sequence[TokenRow]
     settings: TrainSettings
+    answer: Callable[[PreTrainedModel], Sequence[Mapping[str, Any]]] | None = None
     until: int | None = None
     origin: Path | None = None
     stop: EarlyStop | None = None
@@ -198,6 +201,14 @@ class CellRun:
         if due and progress.diverged is None:
             progress.monitor += yield from self._monitor()
             self._keep()
+            self._answer()
+
+    def _answer(self) -> None:
+        """Note the answers of this step; those of the last one are the finished model's, which others sample."""
+        progress, answer = self.progress, self.task.answer
+        if answer is not None and progress.step < self.steps:
+            with self.policy.alone(self.cell):
+                progress.snapshots += [{"step": progress.step, **record} for record in answer(self.policy.model)]
 
     def _keep(self) -> None:
         """Set the weights aside where a run that stops early has just had its best evaluation."""

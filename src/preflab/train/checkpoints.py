@@ -34,6 +34,7 @@ class Progress:
         seconds: time spent, over all sessions.
         diverged: cause, when the step after `step` could not be taken; a run that diverged has ended.
         answers: one record per answer that the policy sampled, where it learns from its own.
+        snapshots: one record per answer to a fixed prompt, with `step`, where the run is to show how answers change.
         kept_step: optimizer steps behind the weights that a run that stops early keeps; None: the last ones.
     """
 
@@ -44,6 +45,7 @@ class Progress:
     seconds: float = 0.0
     diverged: str | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
     kept_step: int | None = None
 
 
