@@ -224,9 +224,8 @@ def _lines(analysis: Analysis, found: Sequence[Contrast]) -> list[str]:
         unseen = [each.found.minimum_detectable for each in own if not each.sign]
         low, high = (size_of(f(unseen, default=math.nan), rate=analysis.metric.is_rate) for f in (min, max))
         if unseen and all(map(math.isfinite, unseen)):
-            said.append(
-                f"not told apart on {len(unseen)} (each alone, before correction, finds changes of {low} to {high} "
-                "four times in five)"
-            )
+            changes = low if low == high else f"{low} to {high}"
+            each = "each alone, before correction, finds" if len(unseen) > 1 else "alone, before correction, it finds"
+            said.append(f"not told apart on {len(unseen)} ({each} changes of {changes} four times in five)")
         lines.append(f"{analysis.title(method)}: {', '.join(said)}.")
     return lines
