@@ -274,6 +274,26 @@ def test_the_step_slider_shows_how_answers_change(watch, fresh):
     assert "said 2" not in again.locator("tr[data-prompt='test.2']").text_content()
 
 
+def test_a_table_is_sorted_by_any_column_and_back(watch, fresh):
+    page = watch().open(fresh)
+    table = page.locator("#ranking table").first
+    methods = lambda: table.locator("tbody th").evaluate_all("all => all.map(e => e.firstChild.textContent.trim())")  # noqa: E731
+    scores = lambda: table.locator("tbody tr td:nth-child(2)").evaluate_all("all => all.map(e => Number(e.dataset.v))")  # noqa: E731
+    chosen, column = methods(), table.locator("thead th").nth(1)
+    assert len(chosen) >= 3
+    column.locator(".sort").focus()
+    page.keyboard.press("Enter")
+    assert column.get_attribute("aria-sort") == "descending"
+    assert scores() == sorted(scores(), reverse=True)
+    page.keyboard.press("Enter")
+    assert column.get_attribute("aria-sort") == "ascending"
+    assert scores() == sorted(scores()) and methods() != chosen
+    page.keyboard.press("Enter")
+    assert column.get_attribute("aria-sort") is None and methods() == chosen
+    table.locator("thead th").first.locator(".sort").click()
+    assert methods() == sorted(methods(), key=str.lower)
+
+
 def test_a_screen_reader_finds_landmarks_headings_in_order_and_names(watch, fresh):
     page = watch().open(fresh)
     page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true; })")
