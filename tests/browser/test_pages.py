@@ -274,6 +274,25 @@ def test_the_step_slider_shows_how_answers_change(watch, fresh):
     assert "said 2" not in again.locator("tr[data-prompt='test.2']").text_content()
 
 
+def test_other_seeds_stand_beside_each_other(watch, tmp_path):
+    tables = make(dataclasses.replace(SHAPE, methods=("dpo", "slic_hf"), starts=("base",), seeds=3))
+    page = watch().open(write_report(tables, tmp_path / "report.html").as_uri())
+    heads = lambda: page.locator("#v-table thead th").all_text_contents()  # noqa: E731
+    assert heads() == ["Prompt", "start point", "DPO", "SLiC-HF"]
+    page.locator("#v-seed").select_option("1")  # SLiC-HF diverged there
+    assert heads() == ["Prompt", "start point", "DPO", "SLiC-HF, seed 0"]
+    page.locator("#v-seed").select_option("")
+    assert heads() == [
+        "Prompt",
+        "start point",
+        *(f"DPO, seed {k}" for k in range(3)),
+        "SLiC-HF, seed 0",
+        "SLiC-HF, seed 2",
+    ]
+    page.locator("#v-columns button", has_text="DPO").click()
+    assert heads() == ["Prompt", "start point", "SLiC-HF, seed 0", "SLiC-HF, seed 2"]
+
+
 def test_a_table_is_sorted_by_any_column_and_back(watch, fresh):
     page = watch().open(fresh)
     table = page.locator("#ranking table").first

@@ -1,5 +1,5 @@
 // The generations: prompts by models. Ids: `generations` (data), `viewer`, `v-controls`, the filters `v-split`,
-// `v-start`, `v-family`, `v-step` (0 is the first of `points`, the last the finished models), `v-at`, `v-query`, `v-score-from`, `v-score-to`, `v-tokens-from`, `v-tokens-to`, `v-disagree`,
+// `v-start`, `v-seed` (empty is every one), `v-family`, `v-step` (0 is the first of `points`, the last the finished models), `v-at`, `v-query`, `v-score-from`, `v-score-to`, `v-tokens-from`, `v-tokens-to`, `v-disagree`,
 // `v-starred`, `v-diff`, `v-columns`; `v-place` (how many fit), `v-table`, `v-more`, `v-export`, `v-import`, `v-said`,
 // `v-help`, `v-keys`. A row has `data-prompt="SPLIT.ROW"` and holds `.open`, `.star`, and while open `.note` and `.link`.
 (() => {
@@ -11,7 +11,7 @@
   const marks = openMarks(source.dataset.study);
   const section = find("responses");
   const BATCH = 20;
-  const TEXTS = ["split", "start", "family", "step", "query", "score-from", "score-to", "tokens-from", "tokens-to"];
+  const TEXTS = ["split", "start", "seed", "family", "step", "query", "score-from", "score-to", "tokens-from", "tokens-to"];
   const FLAGS = ["disagree", "starred", "diff"];
   const control = Object.fromEntries([...TEXTS, ...FLAGS].map((name) => [name, find(`v-${name}`)]));
   const hidden = new Set(["chosen", "rejected"]), unfolded = new Set();
@@ -37,12 +37,22 @@
     const found = n >= 0 && item.earlier ? item.earlier[k][n] : null;
     return found && [...found, group.steps[n]];
   };
+  const seed = () => (control.seed && control.seed.value !== "" ? Number(control.seed.value) : null);
+  const alike = (a, b) => a.start === b.start && a.method === b.method;
+  // A method without a run of the chosen seed, such as one that diverged, is there with its lowest seed, and says so.
+  const inSeed = (group) => !control.seed || control.seed.value === "" || group.seed === seed() ||
+    (group.first && !data.groups.some((other) => alike(group, other) && other.seed === seed()));
+  const seedOf = (group) => (control.seed && group.seed >= 0 && group.seed !== seed() ? `, seed ${group.seed}` : "");
+  const startOf = (group) => {
+    const starts = data.groups.map((other, k) => [other, k]).filter(([other]) => other.start === group.start && !other.method);
+    return (starts.find(([other]) => other.seed === group.seed) ?? starts[0] ?? [])[1];
+  };
   const columns = (at = point()) => [
     { key: "chosen", title: "Data: chosen", cell: (item) => item.chosen && [item.chosen, null, false, item.chosen_reward] },
     { key: "rejected", title: "Data: rejected", cell: (item) => item.rejected && [item.rejected, null, false, null] },
-    ...data.groups.map((group, k) => ({ group, k })).filter(({ group }) => group.start === control.start.value).map(({ group, k }) => ({
-      key: group.method || "start", title: group.title, model: true, trained: Boolean(group.method), steps: group.n_steps,
-      cell: (item) => answerAt(item, group, k, at),
+    ...data.groups.map((group, k) => ({ group, k })).filter(({ group }) => group.start === control.start.value && inSeed(group)).map(({ group, k }) => ({
+      key: group.method || "start", name: group.title, title: group.title + seedOf(group), model: true, trained: Boolean(group.method), steps: group.n_steps,
+      start: startOf(group), cell: (item) => answerAt(item, group, k, at),
     })),
   ].filter((column) => column.model || data.items.some(column.cell));
   const shown = () => columns().filter((column) => !hidden.has(column.key));
@@ -108,8 +118,7 @@
     if (tokens !== null) facts.append(make("span", "", `${tokens} tokens`));
     if (step !== undefined) facts.append(make("span", "", `step ${step} of ${column.steps}`));
     if (truncated) facts.append(make("span", "cut", "cut at the limit"));
-    const start = columns().find((other) => other.model && !other.trained);
-    const before = on("diff") && column.trained && start && start.cell(item);
+    const before = on("diff") && column.trained && item.responses[column.start];
     node.append(facts, words(text, before ? before[0] : undefined));
     return node;
   };
@@ -176,8 +185,8 @@
     viewer.replaceChildren(table);
     if (!state.items.length) viewer.append(make("p", "empty", "No prompt fits these filters."));
     find("v-more").hidden = state.items.length <= state.limit;
-    find("v-columns").replaceChildren(make("legend", "", "Columns"), ...columns().map((column) => {
-      const node = button("", column.title, "", () => {
+    find("v-columns").replaceChildren(make("legend", "", "Columns"), ...columns().filter((column, k, all) => all.findIndex((other) => other.key === column.key) === k).map((column) => {
+      const node = button("", column.name ?? column.title, "", () => {
         if (!hidden.delete(column.key)) hidden.add(column.key);
         remember();
         filter();

@@ -157,6 +157,8 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "samples": samples,
         "curves": curves(analysis),
         "sample_starts": sampled,
+        "sample_seeds": sorted({group["seed"] for group in samples.data["groups"] if group["seed"] >= 0}),
+        "n_seeds": int(analysis.tables.cells.loc[analysis.tables.cells["method"] != "", "seed"].nunique()),
         "sample_families": families(samples.data["items"]),
         "best_start": best_start,
         "splits": _sampled_splits(samples.data["items"]),

@@ -12,9 +12,10 @@ import pandas as pd
 from preflab.report.analysis import SPLITS, Analysis
 from preflab.report.tables import final_cells
 
-MAX_BYTES = 2_500_000
+MAX_BYTES = 3_000_000
 MAX_CHARACTERS = 3_000
-PER_SPLIT = 60
+_AMOUNTS = ((60, 3), (24, 3), (60, 1), (40, 1), (24, 1), (12, 1), (6, 1), (3, 1))
+"""Prompts of a split and seeds of a method, from what is best to read to what fits a page of long texts."""
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)} | {127: "\u2421"}
 
@@ -24,11 +25,11 @@ class Samples:
     """What the side-by-side shows.
 
     Args:
-        data: JSON-like: `groups` (start, method, title, seed, and of earlier answers `steps` and `at`, their places in
-            `points`) and `items` (split, row, family, prompt, chosen, rejected, `responses` in the order of the groups,
-            null where there is none, and `earlier`, answers in the order of the group's steps), `points`, per cent of
-            the training at which there are earlier answers, and `apart`, the difference of scores from which methods
-            disagree, null where nothing is scored.
+        data: JSON-like: `groups` (start, method, title, seed, `first` for the lowest seed, and of earlier answers
+            `steps` and `at`, their places in `points`), `items` (split, row, family, prompt, chosen, rejected,
+            `responses` in the order of the groups, null where there is none, and `earlier`, answers in the order of the
+            group's steps), `points`, per cent of the training at which there are earlier answers, and `apart`, the
+            difference of scores from which methods disagree, null where nothing is scored.
         shown: prompts on the page.
         total: prompts that have responses.
     """
@@ -51,12 +52,11 @@ def visible(text: object) -> str:
 
 def sample(analysis: Analysis) -> Samples:
     """Choose prompts and collect their responses: half where methods differ most in reward, half evenly spaced."""
-    groups = _groups(analysis)
-    earlier = _earlier(analysis.tables.snapshots, groups)
-    frame = analysis.tables.responses
-    frame = frame[frame["cell"].isin([g["cell"] for g in groups])].drop_duplicates(["cell", "split", "row"])
-    total = len(frame[["split", "row"]].drop_duplicates())
-    for limit in (PER_SPLIT, 40, 24, 12, 6, 3):
+    every = analysis.tables.responses.drop_duplicates(["cell", "split", "row"])
+    for limit, seeds in _AMOUNTS:
+        groups = _groups(analysis, seeds)
+        earlier = _earlier(analysis.tables.snapshots, groups)
+        frame = every[every["cell"].isin([g["cell"] for g in groups])]
         items = _items(frame, groups, earlier, limit)
         data = {
             "groups": [{k: v for k, v in g.items() if k != "cell"} for g in groups],
@@ -66,17 +66,18 @@ def sample(analysis: Analysis) -> Samples:
         }
         if len(json.dumps(data)) <= MAX_BYTES:
             break
-    return Samples(data, len(items), total)
+    return Samples(data, len(items), len(frame[["split", "row"]].drop_duplicates()))
 
 
-def _groups(analysis: Analysis) -> list[dict[str, Any]]:
-    """Return one cell per start point and method at the largest size, with the lowest seed."""
+def _groups(analysis: Analysis, seeds: int) -> list[dict[str, Any]]:
+    """Return the cells of every start point and method at the largest size with the lowest seeds."""
     cells = final_cells(analysis.tables)
     cells = cells[(cells["method"] == "") | (cells["size"] == analysis.size)].sort_values("seed", kind="stable")
-    first = cells.drop_duplicates(["start", "method"])
+    place = cells.groupby(["start", "method"]).cumcount()
+    cells = cells.assign(first=place == 0)[place < seeds]
     rank = {method: k for k, method in enumerate(["", *analysis.methods])}
     order = sorted(
-        first.itertuples(), key=lambda c: (analysis.starts.index(str(c.start)), rank.get(str(c.method), len(rank)))
+        cells.itertuples(), key=lambda c: (analysis.starts.index(str(c.start)), rank.get(str(c.method), len(rank)))
     )
     return [
         {
@@ -85,6 +86,7 @@ def _groups(analysis: Analysis) -> list[dict[str, Any]]:
             "method": visible(cell.method),
             "title": visible(analysis.title(str(cell.method))),
             "seed": int(cell.seed),
+            "first": bool(cell.first),
             **_way(analysis.tables.snapshots, cell),
         }
         for cell in order
