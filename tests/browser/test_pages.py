@@ -102,6 +102,11 @@ def test_hostile_text_in_every_field_runs_nothing_and_sends_nothing(watch, tmp_p
         for k in range(page.locator(f"{select} option").count()):
             page.locator(select).select_option(index=k)
     page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true; })")
+    for mark in page.locator(".points circle[tabindex='0']").all():
+        mark.focus()
+        assert page.locator("#point-tip b").inner_text()
+    for toggle in page.locator(".point-show button").all():
+        toggle.click()
     page.mouse.move(640, 400)
     page.wait_for_timeout(200)
     watched.is_clean()

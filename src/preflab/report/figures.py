@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 
 from preflab.report.analysis import Analysis
-from preflab.report.behaviour import Behaviour
-from preflab.report.ranking import POOLED, RankedMethod, group_intervals
+from preflab.report.behaviour import QUANTILES, Behaviour
+from preflab.report.points import Points, Series
+from preflab.report.ranking import POOLED, RankedMethod, Ranking, group_intervals
 from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, drawn, panels, settle, spread, style
 from preflab.report.tables import Group, final_cells
+from preflab.report.wording import count, percent, score, score_range
 from preflab.stats.intervals import Interval
 
+SPLIT_TITLES = {"test": "test prompts", "ood": "out-of-distribution prompts", "validation": "validation"}
 WIDTH = 10.0  # inches, 720 SVG units; the page shows them about 1.35 times as large
 
 
@@ -22,11 +25,11 @@ def ranking_figure(analysis: Analysis) -> FigureText | None:
     scopes = [s for s in (POOLED, *analysis.starts) if analysis.ranking("test", s) or analysis.ranking("ood", s)]
     if not scopes:
         return None
-    order = _order(analysis, scopes)
+    order, points = _order(analysis, scopes), Points()
     with style():
         figure, axes = panels(1, len(scopes), width=WIDTH, height=1.0 + 0.34 * len(order), sharex=True, sharey=True)
         for axis, scope in zip(axes[0], scopes, strict=True):
-            _dots(axis, analysis, scope, order)
+            _dots(axis, analysis, scope, order, points)
         axes[0, 0].set_yticks(range(len(order)), [analysis.title(m) for m in order], color=INK)
         axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
         figure.supxlabel(axis_label(analysis), fontsize=8.5, color=MUTED)
@@ -34,9 +37,8 @@ def ranking_figure(analysis: Analysis) -> FigureText | None:
         "Bars: 95 % intervals over prompts and seeds. Ticks: single seeds. Filled: test prompts; hollow: "
         "out-of-distribution prompts. Dashed: the start point on the test prompts."
     )
-    return drawn(
-        figure, "ranking", "Score of every method with 95 % intervals; the numbers are in the table below.", caption
-    )
+    label = "Score of every method with 95 % intervals; the numbers are in the table below."
+    return drawn(figure, "ranking", label, caption, points)
 
 
 def _order(analysis: Analysis, scopes: Sequence[str]) -> list[str]:
@@ -46,7 +48,7 @@ def _order(analysis: Analysis, scopes: Sequence[str]) -> list[str]:
     return [*methods, *(m for m in analysis.methods if m not in methods)]
 
 
-def _dots(axis: Any, analysis: Analysis, scope: str, order: list[str]) -> None:
+def _dots(axis: Any, analysis: Analysis, scope: str, order: list[str], points: Points) -> None:
     axis.set_title(scope if scope == POOLED else f"from {scope}")
     axis.grid(axis="y", visible=False)
     scale = 100 if analysis.metric.is_rate else 1
@@ -58,18 +60,35 @@ def _dots(axis: Any, analysis: Analysis, scope: str, order: list[str]) -> None:
         if split == "test" and ranking.baseline is not None:
             axis.axvline(ranking.baseline.estimate * scale, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         for row in ranking.rows:
-            _dot(axis, row, order.index(row.method) + shift, scale, colour_of(analysis, row.method), filled)
+            series, y = series_of(points, analysis, row.method), order.index(row.method) + shift
+            _dot(axis, row, y, scale, series, filled)
+            series.at(axis, row.overall.estimate * scale, y, *_ranked(analysis, ranking, row))
 
 
-def _dot(axis: Any, row: RankedMethod, y: float, scale: float, colour: str, filled: bool) -> None:
+def _dot(axis: Any, row: RankedMethod, y: float, scale: float, series: Series, filled: bool) -> None:
+    colour = series.colour
     if not math.isnan(row.overall.low):
         bounds = [row.overall.low * scale, row.overall.high * scale]
-        axis.plot(bounds, [y, y], color=colour, linewidth=2.4 if filled else 1.1, solid_capstyle="butt", alpha=0.75)
+        series.drew(axis.plot(bounds, [y, y], color=colour, linewidth=2.4 if filled else 1.1, solid_capstyle="butt",
+                              alpha=0.75))  # fmt: skip
     if len(row.seed_means) > 1:
         means = [mean * scale for mean in row.seed_means]
-        axis.plot(means, [y] * len(means), "|", color=INK, markersize=6, markeredgewidth=0.9, zorder=4)
-    axis.plot(row.overall.estimate * scale, y, "o", markersize=6 if filled else 4.6, color=colour,
-              markerfacecolor=colour if filled else PAPER, markeredgewidth=1.2)  # fmt: skip
+        series.drew(axis.plot(means, [y] * len(means), "|", color=INK, markersize=6, markeredgewidth=0.9, zorder=4))
+    series.drew(axis.plot(row.overall.estimate * scale, y, "o", markersize=6 if filled else 4.6, color=colour,
+                          markerfacecolor=colour if filled else PAPER, markeredgewidth=1.2))  # fmt: skip
+
+
+def _ranked(analysis: Analysis, ranking: Ranking, row: RankedMethod) -> list[str]:
+    """Say what a dot of the ranking is."""
+    where = f"over {POOLED}" if ranking.start == POOLED else f"from {ranking.start}"
+    setting = "" if ranking.start == POOLED else setting_of(analysis, Group(ranking.start, row.method, ranking.size))
+    means = ", ".join(score(mean, rate=analysis.metric.is_rate) for mean in row.seed_means)
+    return [
+        f"{analysis.title(row.method)} {where}, {SPLIT_TITLES[ranking.split]}", setting,
+        f"{analysis.metric.label} {told(row.overall, rate=analysis.metric.is_rate)}",
+        f"{count(len(row.seeds), 'seed')}" + (f": {means}" if len(row.seeds) > 1 else ""),
+        count(ranking.n_items, "prompt"),
+    ]  # fmt: skip
 
 
 def sizes_figure(analysis: Analysis) -> FigureText | None:
@@ -81,11 +100,11 @@ def sizes_figure(analysis: Analysis) -> FigureText | None:
     starts = [s for s in analysis.starts if any(g.start == s and g.method for g in found)]
     if not starts:
         return None
-    scale = 100 if analysis.metric.is_rate else 1
+    points = Points(toggled=True)
     with style():
         figure, axes = panels(1, len(starts), width=WIDTH, height=3.3, sharey=True)
         for axis, start in zip(axes[0], starts, strict=True):
-            _size_lines(axis, analysis, start, found, scale)
+            _size_lines(axis, analysis, start, found, points, split)
         axes[0, 0].set_ylabel(axis_label(analysis))
         _label_lines(figure, axes[0])
     return drawn(
@@ -93,27 +112,35 @@ def sizes_figure(analysis: Analysis) -> FigureText | None:
         "sizes",
         "Score against training pairs, by method; the numbers are in the table below.",
         "Lines: means over seeds; bars: 95 % intervals. Dashed: the start point without training.",
+        points,
     )
 
 
-def _size_lines(axis: Any, analysis: Analysis, start: str, found: dict[Group, Interval], scale: float) -> None:
+def _size_lines(
+    axis: Any, analysis: Analysis, start: str, found: dict[Group, Interval], points: Points, split: str
+) -> None:
+    scale = 100 if analysis.metric.is_rate else 1
     base = found.get(Group(start, "", 0))
     if base is not None:
         axis.axhline(base.estimate * scale, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     for k, method in enumerate(analysis.methods):
-        points = [(g.size, i) for g, i in found.items() if (g.start, g.method) == (start, method)]
-        points.sort(key=lambda point: point[0])
-        if not points:
+        mine = [(g, i) for g, i in found.items() if (g.start, g.method) == (start, method)]
+        mine.sort(key=lambda each: each[0].size)
+        if not mine:
             continue
-        x = np.array([size for size, _ in points]) * 1.03 ** (k - len(analysis.methods) / 2)
-        y = np.array([i.estimate for _, i in points]) * scale
-        half = np.nan_to_num(np.array([i.half_width for _, i in points]) * scale)
-        colour = colour_of(analysis, method)
-        axis.errorbar(x, y, yerr=half, color=colour, linewidth=1.5, elinewidth=0.8, marker=marker_of(analysis, method),
-                      markersize=4)  # fmt: skip
-        end = (points[-1][0] * 1.03 ** (len(analysis.methods) / 2), y[-1])
-        axis.annotate(analysis.title(method), end, color=colour, fontsize=8, va="center",
-                      gid="end", zorder=1)  # fmt: skip
+        x = np.array([group.size for group, _ in mine]) * 1.03 ** (k - len(analysis.methods) / 2)
+        y = np.array([i.estimate for _, i in mine]) * scale
+        half = np.nan_to_num(np.array([i.half_width for _, i in mine]) * scale)
+        series = series_of(points, analysis, method)
+        series.drew(axis.errorbar(x, y, yerr=half, color=series.colour, linewidth=1.5, elinewidth=0.8,
+                                  marker=marker_of(analysis, method), markersize=4))  # fmt: skip
+        end = (mine[-1][0].size * 1.03 ** (len(analysis.methods) / 2), y[-1])
+        series.drew(axis.annotate(analysis.title(method), end, color=series.colour, fontsize=8, va="center",
+                                  label="end", zorder=1))  # fmt: skip
+        for (group, interval), right, up in zip(mine, x, y, strict=True):
+            series.at(axis, right, up, *group_words(analysis, split, group),
+                      f"{analysis.metric.label} {told(interval, rate=analysis.metric.is_rate)}",
+                      runs_of(analysis, split, group))  # fmt: skip
     axis.set_xscale("log")
     axis.set_xticks(list(analysis.sizes), [f"{size:,}" for size in analysis.sizes])
     axis.minorticks_off()
@@ -132,14 +159,13 @@ def _label_lines(figure: Any, axes: Sequence[Any], *, aside: float = 8) -> None:
     """
     settle(figure)
     for axis in axes:
-        labels = [text for text in axis.texts if text.get_gid() == "end"]
+        labels = [text for text in axis.texts if text.get_label() == "end"]
         pixels = [float(axis.transData.transform(label.xy)[1]) for label in labels]
         shift = [0.0 if aside else 6.5 if k == 0 else -6.5 for k in range(len(labels))]
         wanted = [pixel + points * figure.dpi / 72 for pixel, points in zip(pixels, shift, strict=True)]
         for label, before, after in zip(labels, pixels, spread(wanted, 9.5 * figure.dpi / 72), strict=True):
             label.set_position((aside, (after - before) * 72 / figure.dpi))
             label.set_anncoords("offset points")
-            label.set_gid(None)
 
 
 def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
@@ -205,103 +231,8 @@ def _curves(axis: Any, frame: pd.DataFrame) -> None:
         ends.append((column.removesuffix("_total"), colour, x[-1], mean[-1]))
     ends.sort(key=lambda end: -end[3])
     for name, colour, x_end, y_end in ends:
-        axis.annotate(name, (x_end, y_end), ha="right", va="center", fontsize=8, color=colour, gid="end")
+        axis.annotate(name, (x_end, y_end), ha="right", va="center", fontsize=8, color=colour, label="end")
     axis.margins(y=0.16)
-
-
-def frontier_figure(analysis: Analysis) -> FigureText | None:
-    """Headline score against KL to the start point, both with intervals, one panel per start point."""
-    split = next(iter(analysis.scores), None)
-    if split is None:
-        return None
-    scores, facts = group_intervals(analysis.scores[split]), analysis.behaviour[split]
-    groups = [g for g in scores if g.method and g.size == analysis.size and g in facts and facts[g].kl is not None]
-    starts = [start for start in analysis.starts if any(g.start == start for g in groups)]
-    if not starts:
-        return None
-    scale = 100 if analysis.metric.is_rate else 1
-    with style():
-        figure, axes = panels(1, len(starts), width=WIDTH, height=3.5, sharex=True, sharey=True)
-        for axis, start in zip(axes[0], starts, strict=True):
-            _frontier(axis, analysis, [g for g in groups if g.start == start], scores, facts, scale)
-            base = scores.get(Group(start, "", 0))
-            if base is not None:
-                axis.plot(0, base.estimate * scale, "*", color=INK, markersize=8, clip_on=False)
-            axis.set_title(f"from {start}")
-        axes[0, 0].set_ylabel(axis_label(analysis))
-        figure.supxlabel("KL to the start point, nats per response (square-root scale)", fontsize=8.5, color=MUTED)
-        _root_axis(axes[0], [facts[g].kl for g in groups])
-        _label_points(figure, axes[0])
-    caption = (
-        "Up is better, left is closer to the start point (star). Bars: 95 % intervals over prompts and seeds. A method "
-        "below and to the right of another buys less with more change."
-    )
-    return drawn(
-        figure, "frontier", "Score against KL to the start point; the numbers are in the table below.", caption
-    )
-
-
-def _frontier(
-    axis: Any,
-    analysis: Analysis,
-    groups: list[Group],
-    scores: dict[Group, Interval],
-    facts: Any,
-    scale: float,
-) -> None:
-    for group in groups:
-        colour, y, x = colour_of(analysis, group.method), scores[group], facts[group].kl
-        left = min(_half(x), x.estimate)
-        axis.errorbar(x.estimate, y.estimate * scale, xerr=[[left], [_half(x)]], yerr=_half(y) * scale, color=colour,
-                      linewidth=0, elinewidth=0.8, marker=marker_of(analysis, group.method), markersize=5)  # fmt: skip
-        axis.annotate(analysis.title(group.method), (x.estimate, y.estimate * scale), color=colour, fontsize=8,
-                      va="center", gid="point", zorder=1)  # fmt: skip
-
-
-def _root_axis(axes: Sequence[Any], kls: Sequence[Interval | None]) -> None:
-    """Space KL by its square root, which is about proportional to how far the parameters moved."""
-    highest = max((kl.estimate + _half(kl) for kl in kls if kl is not None), default=0.0) or 1.0
-    axes[0].set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
-    axes[0].set_xlim(0.0, 1.15 * highest)
-    steps = [k * 10.0**e for e in range(-3, 5) for k in (1, 2, 5)]
-    shown = [0.0]
-    for step in steps:
-        if step <= 1.15 * highest and math.sqrt(step) - math.sqrt(shown[-1]) >= 0.13 * math.sqrt(highest):
-            shown.append(step)
-    axes[0].set_xticks(shown, [f"{step:g}" for step in shown])
-
-
-def _label_points(figure: Any, axes: Sequence[Any]) -> None:
-    """Put names beside their points, apart from each other; names of points far apart need no room from one another."""
-    settle(figure)
-    unit = figure.dpi / 72
-    for axis in axes:
-        labels = [text for text in axis.texts if text.get_gid() == "point"]
-        left, right = axis.bbox.x0, axis.bbox.x1
-        places = [tuple(map(float, axis.transData.transform(label.xy))) for label in labels]
-        moved = _apart(places, reach=60 * unit, gap=9.5 * unit)
-        for label, (x, y), after in zip(labels, places, moved, strict=True):
-            beyond = x > left + 0.72 * (right - left)
-            label.set_position((-8 if beyond else 8, (after - y) / unit + 4))
-            label.set_horizontalalignment("right" if beyond else "left")
-            label.set_anncoords("offset points")
-            label.set_gid(None)
-
-
-def _apart(places: Sequence[tuple[float, ...]], *, reach: float, gap: float) -> list[float]:
-    """Return heights at which names do not touch; only points closer than `reach` along x push each other."""
-    order = sorted(range(len(places)), key=lambda k: places[k][0])
-    runs: list[list[int]] = []
-    for k in order:
-        if runs and places[k][0] - places[runs[-1][-1]][0] < reach:
-            runs[-1].append(k)
-        else:
-            runs.append([k])
-    result = [0.0] * len(places)
-    for run in runs:
-        for k, height in zip(run, spread([places[k][1] for k in run], gap), strict=True):
-            result[k] = height
-    return result
 
 
 def lengths_figure(analysis: Analysis) -> FigureText | None:
@@ -313,13 +244,14 @@ def lengths_figure(analysis: Analysis) -> FigureText | None:
     shown = [b for g, b in facts.items() if b.length_quantiles and g.size in (0, analysis.size)]
     starts = [start for start in analysis.starts if any(b.group.start == start for b in shown)]
     order = ["", *(m for m in analysis.methods if any(b.group.method == m for b in shown))]
+    points = Points()
     with style():
         figure, axes = panels(
             1, len(starts), width=WIDTH, height=0.9 + 0.27 * (len(order) + 2), sharex=True, sharey=True
         )
         for axis, start in zip(axes[0], starts, strict=True):
-            _length_rows(axis, analysis, [b for b in shown if b.group.start == start], order)
-            _data_lengths(axis, analysis, split, len(order))
+            _length_rows(axis, analysis, [b for b in shown if b.group.start == start], order, points, split)
+            _data_lengths(axis, analysis, split, len(order), points)
             axis.set_title(f"from {start}")
         names = [*(analysis.title(m) for m in order), "data: chosen", "data: rejected"]
         axes[0, 0].set_yticks(range(len(names)), names, color=INK)
@@ -327,37 +259,80 @@ def lengths_figure(analysis: Analysis) -> FigureText | None:
         axes[0, 0].set_xlim(left=0)
         figure.supxlabel("tokens per response", fontsize=8.5, color=MUTED)
     caption = "Dot: median; thick: middle half; thin: 10 to 90 %. Percent: responses cut at the token limit."
-    return drawn(figure, "lengths", "Distribution of response lengths; the numbers are in the table below.", caption)
+    label = "Distribution of response lengths; the numbers are in the table below."
+    return drawn(figure, "lengths", label, caption, points)
 
 
-def _length_rows(axis: Any, analysis: Analysis, shown: list[Behaviour], order: list[str]) -> None:
+def _length_rows(
+    axis: Any, analysis: Analysis, shown: list[Behaviour], order: list[str], points: Points, split: str
+) -> None:
     axis.grid(axis="y", visible=False)
     for facts in shown:
-        y = order.index(facts.group.method)
-        colour = colour_of(analysis, facts.group.method) if facts.group.method else INK
-        _quantile_bar(axis, y, facts.length_quantiles, colour)
+        y, group = order.index(facts.group.method), facts.group
+        cut = "" if facts.truncated is None else f"{percent(facts.truncated.estimate, 1)} cut at the token limit"
+        _quantile_bar(axis, y, facts.length_quantiles, series_of(points, analysis, group.method),
+                      *group_words(analysis, split, group), f"{_quantiles(facts.length_quantiles)}{cut and '; '}{cut}",
+                      runs_of(analysis, split, group))  # fmt: skip
         if facts.truncated is not None and facts.truncated.estimate >= 0.01:
             axis.annotate(f"{facts.truncated.estimate:.0%}", (facts.length_quantiles[-1], y), xytext=(4, 0),
                           textcoords="offset points", va="center", fontsize=7.5, color=MUTED)  # fmt: skip
 
 
-def _data_lengths(axis: Any, analysis: Analysis, split: str, first: int) -> None:
+def _data_lengths(axis: Any, analysis: Analysis, split: str, first: int, points: Points) -> None:
     pairs = analysis.tables.pairs
     pairs = pairs[pairs["split"] == split].drop_duplicates("row")
     for k, column in enumerate(("chosen_length", "rejected_length")):
         values = pairs[column].dropna().to_numpy(dtype=float)
         if len(values):
-            _quantile_bar(axis, first + k, tuple(np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])), MUTED)
+            cuts = tuple(float(cut) for cut in np.quantile(values, QUANTILES))
+            name = f"{column.removesuffix('_length').capitalize()} responses of the data, {SPLIT_TITLES[split]}"
+            _quantile_bar(axis, first + k, cuts, points.series(name, MUTED), name, _quantiles(cuts),
+                          count(len(values), "response"))  # fmt: skip
 
 
-def _quantile_bar(axis: Any, y: float, cuts: Sequence[float], colour: str) -> None:
-    axis.plot([cuts[0], cuts[4]], [y, y], color=colour, linewidth=1.0, solid_capstyle="butt")
-    axis.plot([cuts[1], cuts[3]], [y, y], color=colour, linewidth=4.0, solid_capstyle="butt", alpha=0.6)
-    axis.plot(cuts[2], y, "o", color=colour, markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.6)
+def _quantile_bar(axis: Any, y: float, cuts: Sequence[float], series: Series, *words: str) -> None:
+    colour = series.colour
+    series.drew(axis.plot([cuts[0], cuts[4]], [y, y], color=colour, linewidth=1.0, solid_capstyle="butt"))
+    series.drew(axis.plot([cuts[1], cuts[3]], [y, y], color=colour, linewidth=4.0, solid_capstyle="butt", alpha=0.6))
+    series.drew(axis.plot(cuts[2], y, "o", color=colour, markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.6))
+    series.at(axis, cuts[2], y, *words)
 
 
-def _half(interval: Interval) -> float:
-    return 0.0 if math.isnan(interval.half_width) else interval.half_width
+def _quantiles(cuts: Sequence[float]) -> str:
+    low, first, middle, third, high = (f"{cut:,.0f}" for cut in cuts)
+    return f"Median {middle} tokens; middle half {first} to {third}; 10 to 90\u00a0%: {low} to {high}"
+
+
+def series_of(points: Points, analysis: Analysis, method: str) -> Series:
+    """Return the series of a method, or of the start points."""
+    return points.series(analysis.title(method), colour_of(analysis, method) if method else INK)
+
+
+def group_words(analysis: Analysis, split: str, group: Group) -> tuple[str, str]:
+    """Say which method, start point, prompts and training size a mark stands for, and with which setting."""
+    if not group.method:
+        return f"Start point {group.start}, {SPLIT_TITLES[split]}", ""
+    head = f"{analysis.title(group.method)} from {group.start}, {SPLIT_TITLES[split]}"
+    return head, f"{setting_of(analysis, group)}; {count(group.size, 'training pair')}".removeprefix("; ")
+
+
+def setting_of(analysis: Analysis, group: Group) -> str:
+    """Return the setting that validation chose for a group."""
+    return " or ".join(analysis.settings(group))
+
+
+def runs_of(analysis: Analysis, split: str, group: Group) -> str:
+    """Say how many seeds and prompts are behind a group's numbers."""
+    scores = analysis.scores.get(split)
+    if scores is None:
+        return ""
+    seeds = f"{count(len(scores.seeds[group]), 'seed')}, " if group.method and group in scores.seeds else ""
+    return seeds + count(len(scores.rows), "prompt")
+
+
+def told(interval: Interval, *, rate: bool) -> str:
+    """Return a score with its interval, in the words of the tables."""
+    return f"{score(interval.estimate, rate=rate)} ({score_range(interval, rate=rate)})"
 
 
 def colour_of(analysis: Analysis, method: str) -> str:

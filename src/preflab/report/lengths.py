@@ -1,16 +1,19 @@
 """How long answers are, over all settings where they were evaluated, and who is better on equally long answers."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from preflab.report.analysis import Analysis
 from preflab.report.cells import Cell, Table, measured
-from preflab.report.figures import WIDTH, colour_of, marker_of
-from preflab.report.settings import setting_scores
+from preflab.report.figures import SPLIT_TITLES, WIDTH, marker_of, series_of
+from preflab.report.points import Points, Series
+from preflab.report.settings import SettingScores, setting_scores
 from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import Group, Metric, measure
-from preflab.report.wording import percent, score, score_range
+from preflab.report.wording import count, number, percent, score, score_range
+from preflab.stats.intervals import crossed_interval
 from preflab.stats.matching import Matched, matched_difference
 
 _SHOWN = (
@@ -84,6 +87,7 @@ def settings_figure(analysis: Analysis, start: str) -> FigureText | None:
     methods = [m for m in analysis.methods if all(each is not None and m in each.methods for each in found.values())]
     if not methods:
         return None
+    points = Points()
     with style():
         figure, axes = panels(1, len(_SHOWN), width=WIDTH, height=1.0 + 0.45 * len(methods), sharey=True)
         for axis, (name, label) in zip(axes[0], _SHOWN, strict=True):
@@ -91,11 +95,7 @@ def settings_figure(analysis: Analysis, start: str) -> FigureText | None:
             assert scores is not None
             axis.grid(axis="y", visible=False)
             for y, method in enumerate(methods):
-                means = np.sort(scores.methods[method].grid.means)
-                apart = y + 0.18 * np.sin(np.arange(len(means)) * 2.4)
-                axis.plot(means, apart, marker_of(analysis, method), color=colour_of(analysis, method), markersize=3.4,
-                          alpha=0.75, linewidth=0)  # fmt: skip
-                axis.plot([np.median(means)] * 2, [y - 0.3, y + 0.3], color=INK, linewidth=1.4)
+                _row(axis, y, analysis, method, scores, label, series_of(points, analysis, method))
             if scores.start_values is not None and name == "n_tokens":
                 axis.axvline(float(scores.start_values.mean()), color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
             axis.set_xlabel(label)
@@ -109,4 +109,21 @@ def settings_figure(analysis: Analysis, start: str) -> FigureText | None:
         f"One dot per setting, from {start}, {where}; bar: the middle setting; dashed: the start point's length. KL on "
         "a square-root scale."
     )
-    return drawn(figure, "settings-lengths", "Length and KL of every setting, by method.", caption)
+    return drawn(figure, "settings-lengths", "Length and KL of every setting, by method.", caption, points)
+
+
+def _row(axis: Any, y: int, analysis: Analysis, method: str, scores: SettingScores, label: str, series: Series) -> None:
+    """Draw the settings of one method, slightly apart so that equal ones are seen."""
+    found, marker = scores.methods[method], marker_of(analysis, method)
+    means = found.grid.means
+    order = np.argsort(means, kind="stable")
+    apart = y + 0.18 * np.sin(np.arange(len(order)) * 2.4)
+    series.drew(axis.plot(means[order], apart, marker, color=series.colour, markersize=3.4, alpha=0.75, linewidth=0))
+    series.drew(axis.plot([np.median(means)] * 2, [y - 0.3, y + 0.3], color=INK, linewidth=1.4))
+    _, seeds, prompts = found.grid.values.shape
+    for k, place in zip(order, apart, strict=True):
+        told = crossed_interval(found.grid.values[k], clusters=scores.clusters or None)
+        bounds = "no interval" if math.isnan(told.low) else f"{number(told.low, 2)} to {number(told.high, 2)}"
+        series.at(axis, means[k], place, f"{series.title} from {scores.start}, {SPLIT_TITLES[scores.split]}",
+                  found.labels[k], f"{label[0].upper()}{label[1:]}: {number(told.estimate, 2)} ({bounds})",
+                  f"{count(seeds, 'seed')}, {count(prompts, 'prompt')}")  # fmt: skip

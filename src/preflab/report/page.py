@@ -16,6 +16,7 @@ from preflab.report import (
     damaged,
     effect_tables,
     figures,
+    frontier,
     judged,
     lengths,
     rewards,
@@ -61,8 +62,9 @@ _GROUPS = (
 """The navigation: titles of the groups, and the id and title of each section, in the order of the page."""
 _SCRIPTS = (
     "page.js", "theme.js", "tables.js", "diff.js", "marks.js", "matrix.js", "vendor/uPlot.iife.min.js", "charts.js",
+    "points.js",
 )  # fmt: skip
-_STYLES = ("page.css", "matrix.css", "vendor/uPlot.min.css", "print.css")
+_STYLES = ("page.css", "matrix.css", "points.css", "vendor/uPlot.min.css", "print.css")
 
 
 def write_report(tables: StudyTables, out: Path) -> Path:
@@ -267,7 +269,7 @@ def _figures(analysis: Analysis, best_start: str) -> dict[str, Any]:
     return {
         "ranking": figures.ranking_figure(analysis),
         "sizes": figures.sizes_figure(analysis),
-        "frontier": figures.frontier_figure(analysis),
+        "frontier": frontier.frontier_figure(analysis),
         "lengths": figures.lengths_figure(analysis),
         "likelihoods": likelihoods,
     }

@@ -9,67 +9,79 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from preflab.report.analysis import Analysis
-from preflab.report.figures import WIDTH, axis_label, colour_of, marker_of
+from preflab.report.figures import SPLIT_TITLES, WIDTH, axis_label, marker_of, series_of, told
+from preflab.report.frontier import kl_words
+from preflab.report.points import Points
 from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import clusters_of, item_table
-from preflab.stats.intervals import crossed_interval
+from preflab.report.wording import count, percent, score
+from preflab.stats.intervals import Interval, crossed_interval
 
 if TYPE_CHECKING:
     from preflab.report.robustness import Robustness
 
-_TITLES = {"test": "test prompts", "ood": "out-of-distribution prompts", "validation": "validation"}
 _MOST = 6
 
 
 def curve_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> FigureText | None:
     """Expected score of the best of k random settings, by method, one panel per start point and split."""
-    shown = dict(list(found.items())[:_MOST])
+    shown, points = dict(list(found.items())[:_MOST]), Points(toggled=True)
     with style():
         figure, axes = _grid(len(shown))
         for axis, ((start, split), result) in zip(axes, shown.items(), strict=False):
             for name, m in result.methods.items():
-                k = np.arange(1, len(m.expected) + 1)
+                k = np.arange(1.0, len(m.expected) + 1)
                 mean, low, high = (np.array([getattr(i, e) for i in m.expected]) * _scale(analysis)
                                    for e in ("estimate", "low", "high"))  # fmt: skip
-                axis.plot(k, mean, color=colour_of(analysis, name), marker=marker_of(analysis, name), markersize=3.5,
-                          label=analysis.title(name))  # fmt: skip
-                axis.fill_between(k, low, high, color=colour_of(analysis, name), alpha=0.13, linewidth=0)
+                series = series_of(points, analysis, name)
+                series.drew(axis.plot(k, mean, color=series.colour, marker=marker_of(analysis, name), markersize=3.5,
+                                      label=series.title))  # fmt: skip
+                series.drew(axis.fill_between(k, low, high, color=series.colour, alpha=0.13, linewidth=0))
+                for tried, y, interval in zip(k, mean, m.expected, strict=True):
+                    series.at(axis, tried, y, _head(analysis, name, start, split),
+                              "One random setting" if tried == 1 else f"Best of {tried:.0f} random settings, expected",
+                              f"{analysis.metric.label} {told(interval, rate=analysis.metric.is_rate)}",
+                              f"{count(len(mean), 'setting')}, {_runs(result, name)}")  # fmt: skip
             _base(axis, result, _scale(analysis))
-            axis.set_title(f"from {start}, {_TITLES[split]}")
+            axis.set_title(f"from {start}, {SPLIT_TITLES[split]}")
             axis.xaxis.get_major_locator().set_params(integer=True)
         _finish(figure, axes, shown, analysis, "settings tried at random", axis_label(analysis))
-        told = ("expected-best", "Expected score after trying k settings; the numbers are in the tables.")
+        about = ("expected-best", "Expected score after trying k settings; the numbers are in the tables.")
     caption = (
         "What to expect after trying k settings at random and keeping the one that validation prefers. Bands: 95 % "
         "intervals over seeds and prompts. Dashed: the start point."
     )
-    return drawn(figure, *told, caption)
+    return drawn(figure, *about, caption, points)
 
 
 def profile_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> FigureText | None:
     """Share of a method's settings that score at least so much: a performance profile over settings."""
-    shown = dict(list(found.items())[:_MOST])
+    shown, points = dict(list(found.items())[:_MOST]), Points(toggled=True)
     with style():
         figure, axes = _grid(len(shown))
         for axis, ((start, split), result) in zip(axes, shown.items(), strict=False):
             for name, m in result.methods.items():
-                means = np.sort(m.found.grid.means * _scale(analysis))
+                order, series = np.argsort(m.found.grid.means, kind="stable"), series_of(points, analysis, name)
+                means = m.found.grid.means[order] * _scale(analysis)
                 share = 100 * (1 - np.arange(len(means)) / len(means))
-                axis.step([*means, means[-1]], [*share, 0], where="pre", color=colour_of(analysis, name),
-                          label=analysis.title(name))  # fmt: skip
-                axis.plot(means, share, marker_of(analysis, name), color=colour_of(analysis, name), markersize=3)
+                series.drew(axis.step([*means, means[-1]], [*share, 0], where="pre", color=series.colour,
+                                      label=series.title))  # fmt: skip
+                series.drew(axis.plot(means, share, marker_of(analysis, name), color=series.colour, markersize=3))
+                for k, x, y in zip(order, means, share, strict=True):
+                    series.at(axis, x, y, _head(analysis, name, start, split), *_setting(analysis, result, name, k),
+                              f"{percent(y / 100)} of its {count(len(means), 'setting')} reach this score")  # fmt: skip
             if result.scores.start_values is not None:
                 axis.axvline(float(result.scores.start_values.mean()) * _scale(analysis), color=MUTED, linewidth=0.9,
                              linestyle=(0, (4, 3)))  # fmt: skip
-            axis.set_title(f"from {start}, {_TITLES[split]}")
+            axis.set_title(f"from {start}, {SPLIT_TITLES[split]}")
             axis.set_ylim(0, 104)
         _finish(figure, axes, shown, analysis, axis_label(analysis), "% of settings at least so good")
-        told = ("profile", "Share of settings that reach a score, by method; the numbers are in the tables.")
+        about = ("profile", "Share of settings that reach a score, by method; the numbers are in the tables.")
     caption = (
         "How many settings of a method reach a score (performance profile): further right is better, a steep line "
         "depends little on settings. Dashed: the start point."
     )
-    return drawn(figure, *told, caption)
+    return drawn(figure, *about, caption, points)
 
 
 def kl_figure(analysis: Analysis, start: str) -> FigureText | None:
@@ -78,47 +90,52 @@ def kl_figure(analysis: Analysis, start: str) -> FigureText | None:
     cells = tables.cells[(tables.cells["start"] == start) & (tables.cells["size"] == analysis.size)]
     cells = cells[(cells["method"] != "") & (cells["status"] == "done") & cells["evaluate_s"].notna()]
     splits = [split for split in analysis.scores if cells["selected"].sum() < len(cells)]
-    points = {split: _points(analysis, split, cells) for split in splits}
-    points = {split: found for split, found in points.items() if found}
-    if not points:
+    placed, scale = {split: _points(analysis, split, cells) for split in splits}, _scale(analysis)
+    placed = {split: found for split, found in placed.items() if found}
+    if not placed:
         return None
+    points = Points(toggled=True)
     with style():
-        figure, axes = _grid(len(points))
-        for axis, (split, found) in zip(axes, points.items(), strict=False):
+        figure, axes = _grid(len(placed))
+        for axis, (split, found) in zip(axes, placed.items(), strict=False):
             named = set[str]()
-            for method, kl, kl_half, value, half, selected in found:
-                axis.errorbar(kl, value, xerr=min(kl_half, kl), yerr=half, color=colour_of(analysis, method),
-                              marker=marker_of(analysis, method), markersize=6 if selected else 3.6, linewidth=0,
-                              elinewidth=0.6, alpha=0.9, markeredgecolor=INK if selected else "none",
-                              label=None if method in named else analysis.title(method))  # fmt: skip
+            for method, setting, seeds, kl, value, selected in found:
+                x, y, series = max(0.0, kl.estimate), value.estimate * scale, series_of(points, analysis, method)
+                series.drew(axis.errorbar(
+                    x, y, xerr=min(_half(kl), x), yerr=_half(value) * scale, color=series.colour,
+                    marker=marker_of(analysis, method), markersize=6 if selected else 3.6, linewidth=0, elinewidth=0.6,
+                    alpha=0.9, markeredgecolor=INK if selected else "none",
+                    label=None if method in named else series.title))  # fmt: skip
+                series.at(axis, x, y, _head(analysis, method, start, split),
+                          setting + ("; chosen by validation" if selected else ""),
+                          f"{analysis.metric.label} {told(value, rate=analysis.metric.is_rate)}", f"KL {kl_words(kl)}",
+                          f"{count(seeds, 'seed')}, {count(value.n, 'prompt')}")  # fmt: skip
                 named.add(method)
-            axis.set_title(f"from {start}, {_TITLES[split]}")
+            axis.set_title(f"from {start}, {SPLIT_TITLES[split]}")
             axis.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
             axis.set_xlim(left=0)
-        _finish(figure, axes, points, analysis, "KL to the start point, nats per response (square-root scale)",
+        _finish(figure, axes, placed, analysis, "KL to the start point, nats per response (square-root scale)",
                 axis_label(analysis))  # fmt: skip
-        told = ("settings-kl", "Score against KL for every setting.")
+        about = ("settings-kl", "Score against KL for every setting.")
     caption = (
         "One dot per setting, mean over seeds; bars: 95 % intervals over seeds and prompts, of both (one seed: prompts "
         "only). Large with a dark edge: the setting that validation chose."
     )
-    return drawn(figure, *told, caption)
+    return drawn(figure, *about, caption, points)
 
 
-def _points(analysis: Analysis, split: str, cells: Any) -> list[tuple[str, float, float, float, float, bool]]:
-    """Return method, KL, half its interval, score, half its interval, and whether selected, of every setting."""
-    scale, found = _scale(analysis), []
+def _points(analysis: Analysis, split: str, cells: Any) -> list[tuple[str, str, int, Interval, Interval, bool]]:
+    """Return method, setting, number of seeds, KL, score, and whether selected, of every setting."""
+    found = []
     score, facts, _ = item_table(analysis.tables, split, analysis.metric.name, cells["cell"])
     kl, _, _ = item_table(analysis.tables, split, "kl_k3", cells["cell"])
-    for (method, _), runs in cells.groupby(["method", "setting"], sort=False):
+    for (method, setting), runs in cells.groupby(["method", "setting"], sort=False):
         own = [cell for cell in runs["cell"] if cell in score and cell in kl]
         if own:
             rows = score.index.intersection(kl.index)
             clusters = clusters_of(facts.loc[rows])
             x, y = (crossed_interval(table.loc[rows, own].to_numpy().T, clusters=clusters) for table in (kl, score))
-            halves = [0.0 if math.isnan(i.low) else i.half_width for i in (x, y)]
-            found.append((str(method), max(0.0, x.estimate), halves[0], y.estimate * scale, halves[1] * scale,
-                          bool(runs["selected"].any())))  # fmt: skip
+            found.append((str(method), str(setting), len(own), x, y, bool(runs["selected"].any())))
     return found
 
 
@@ -133,41 +150,81 @@ def effects_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustnes
     ][: 2 * _MOST]
     if not shown:
         return None
+    points = Points()
     with style():
         figure, axes = _grid(len(shown), columns=4, sharey=True)
         for axis, (name, parameter) in zip(axes, shown, strict=False):
-            _by_value(axis, analysis, result, name, parameter)
+            _by_value(axis, analysis, result, name, parameter, points)
         for axis in axes[len(shown) :]:
             axis.set_visible(False)
         axes[0].set_ylabel(axis_label(analysis))
-        told = ("by-hyperparameter", "Score by the value of each hyper-parameter.")
+        about = ("by-hyperparameter", "Score by the value of each hyper-parameter.")
     start, split = next(iter(found))
     caption = (
-        f"Score by hyper-parameter, from {start}, {_TITLES[split]}. Dots: single runs; line: mean over all other "
+        f"Score by hyper-parameter, from {start}, {SPLIT_TITLES[split]}. Dots: single runs; line: mean over all other "
         "settings. Dashed: the start point."
     )
-    return drawn(figure, *told, caption)
+    return drawn(figure, *about, caption, points)
 
 
-def _by_value(axis: Any, analysis: Analysis, result: Robustness, name: str, parameter: str) -> None:
-    m, scale = result.methods[name].found, _scale(analysis)
+def _by_value(axis: Any, analysis: Analysis, result: Robustness, name: str, parameter: str, points: Points) -> None:
+    m, scale, series = result.methods[name].found, _scale(analysis), series_of(points, analysis, name)
     values = [setting.get(parameter) for setting in m.settings]
     order = sorted(
         dict.fromkeys(values), key=lambda v: (isinstance(v, str), v if isinstance(v, int | float) else 0, str(v))
     )
     runs = m.grid.values.mean(axis=2) * scale
-    means = []
+    head, means = _head(analysis, name, result.scores.start, result.scores.split), []
     for place, value in enumerate(order):
-        mine = runs[[k for k, own in enumerate(values) if own == value]]
-        axis.plot(
-            np.full(mine.size, place), mine.ravel(), "o", color=colour_of(analysis, name), markersize=2.4, alpha=0.35
-        )
-        means.append(mine.mean())
-    axis.plot(range(len(order)), means, color=colour_of(analysis, name), marker=marker_of(analysis, name), markersize=4)
+        mine = [k for k, own in enumerate(values) if own == value]
+        dots = runs[mine]
+        series.drew(axis.plot(np.full(dots.size, place), dots.ravel(), "o", color=series.colour, markersize=2.4,
+                              alpha=0.35))  # fmt: skip
+        for k, seeds in zip(mine, dots, strict=True):
+            for run in seeds:
+                series.at(axis, place, run, head, m.labels[k],
+                          f"{analysis.metric.label} {_score(analysis, run / scale)} in one run")  # fmt: skip
+        means.append(dots.mean())
+        series.at(axis, place, means[-1], head, f"{parameter} = {_level(value)}",
+                  f"{analysis.metric.label} {_score(analysis, means[-1] / scale)}, mean",
+                  f"{count(len(mine), 'setting')}, {_runs(result, name)}")  # fmt: skip
+    series.drew(axis.plot(range(len(order)), means, color=series.colour, marker=marker_of(analysis, name),
+                          markersize=4))  # fmt: skip
     _base(axis, result, scale)
-    axis.set_xticks(range(len(order)), [f"{v:g}" if isinstance(v, int | float) else str(v) for v in order])
+    axis.set_xticks(range(len(order)), [_level(v) for v in order])
     axis.set_xlim(-0.4, len(order) - 0.6)
     axis.set_title(f"{analysis.title(name)}: {parameter}")
+
+
+def _level(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _head(analysis: Analysis, name: str, start: str, split: str) -> str:
+    return f"{analysis.title(name)} from {start}, {SPLIT_TITLES[split]}"
+
+
+def _setting(analysis: Analysis, result: Robustness, name: str, k: int) -> tuple[str, ...]:
+    """Say which setting of a method it is, what it scored and on how much."""
+    found = result.methods[name].found
+    label, interval = found.labels[k], crossed_interval(found.grid.values[k], clusters=result.scores.clusters or None)
+    if label in found.diverged:
+        return f"{label}; diverged, counted as the start point", _score(analysis, interval.estimate)
+    return label, f"{analysis.metric.label} {told(interval, rate=analysis.metric.is_rate)}", _runs(result, name)
+
+
+def _runs(result: Robustness, name: str) -> str:
+    """Say how many seeds and prompts are behind every setting of a method."""
+    seeds, prompts = result.methods[name].found.grid.values.shape[1:]
+    return count(seeds, "seed") + (f", {count(prompts, 'prompt')}" if result.scores.clusters else "")
+
+
+def _score(analysis: Analysis, value: float) -> str:
+    return score(value, rate=analysis.metric.is_rate)
+
+
+def _half(interval: Interval) -> float:
+    return 0.0 if math.isnan(interval.low) else interval.half_width
 
 
 def _base(axis: Any, result: Robustness, scale: float) -> None:

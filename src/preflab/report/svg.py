@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.core.errors import ConfigError
+from preflab.report.points import Points, belonging
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#fefefe"
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
@@ -113,7 +114,7 @@ class FigureText:
             patch.set_visible(False)
 
 
-def drawn(figure: Any, name: str, label: str, caption: str) -> FigureText:
+def drawn(figure: Any, name: str, label: str, caption: str, points: Points | None = None) -> FigureText:
     """Return a figure for the page that can be written as a file too.
 
     Args:
@@ -121,9 +122,10 @@ def drawn(figure: Any, name: str, label: str, caption: str) -> FigureText:
         name: what its files are called; keeps ids of several figures on a page apart.
         label: what a screen reader says.
         caption: what to see in it, for everyone.
+        points: marks that say their numbers on the page.
     """
     with style():
-        svg = to_svg(figure, name, label)
+        svg = to_svg(figure, name, label, points)
     return FigureText(svg, caption, name, label, figure)
 
 
@@ -159,13 +161,14 @@ def settle(figure: Any) -> None:
         figure.set_layout_engine("none")
 
 
-def to_svg(figure: Any, name: str, label: str) -> str:
+def to_svg(figure: Any, name: str, label: str, points: Points | None = None) -> str:
     """Return a figure as an SVG element for the middle of a page.
 
     Args:
         figure: a matplotlib figure.
         name: prefix that keeps ids of several figures apart.
         label: what a screen reader says.
+        points: marks that say their numbers.
     """
     settle(figure)
     buffer = io.StringIO()
@@ -174,7 +177,7 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     text = _NOT_XML.sub(" ", text[text.index("<svg") :])
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S)
-    text = re.sub(r'\bid="([^"]+)"', lambda match: f'id="{name}-{match[1]}"', text)
+    text = re.sub(r'\bid="([^"]+)"', lambda match: _named(name, match[1]), text)
     text = re.sub(r'(href="|url\()#', lambda match: f"{match[1]}#{name}-", text)
     text = re.sub(r'font: ((?:\w+ )?)([\d.]+px) [^;"]*', _font, text)
     for colour, variable in _VARIABLES.items():
@@ -183,7 +186,11 @@ def to_svg(figure: Any, name: str, label: str) -> str:
     # Without width and height the element fills its column, whatever the font size of the page.
     text = re.sub(r"<svg[^>]*?>", lambda tag: re.sub(r' (?:width|height)="[^"]*"', "", tag.group()), text, count=1)
     opening = f'<svg role="img" focusable="false" stroke-linejoin="round" aria-label="{html.escape(label, quote=True)}"'
-    return text.replace("<svg", opening, 1)
+    text = text.replace("<svg", opening, 1)
+    if points is not None:
+        overlay = _NOT_XML.sub(" ", points.overlay(figure, _VARIABLES))
+        text = f"{text[: text.rindex('</svg>')]}{overlay}\n</svg>\n"
+    return text
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
@@ -201,6 +208,12 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     for k, place in zip(order, placed, strict=True):
         result[k] = place
     return result
+
+
+def _named(figure: str, id_: str) -> str:
+    """Return the id of a part of a figure on the page; parts of a series say which one instead."""
+    series = belonging(id_)
+    return f'id="{figure}-{id_}"' if series is None else f'data-series="{series}"'
 
 
 def _font(match: re.Match[str]) -> str:
