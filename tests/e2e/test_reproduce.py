@@ -31,6 +31,19 @@ def test_the_other_papers_do_too(paper, tmp_path):
     assert len(found) == 9
 
 
+@pytest.mark.slow
+def test_pairs_of_a_model_and_another_one_become_four_studies(tmp_path):
+    here = {"models.base": "pocket:base", "train.lora": "null", "data.validation": 4, "data.test": 4}
+    words = ["reproduce", "threed", "--small", "--plan", "--prompts", 120, "--out", tmp_path / "run"]
+    words += [word for key, value in here.items() for word in ("--set", f"{key}={value}")]
+    done = preflab(*words, "--other", "pocket:instruct", cache=tmp_path / "cache")
+    assert "pairs of S4: chosen from other, rejected from other" in done.stderr
+    asked = [json.loads(line)["prompt"] for line in (tmp_path / "run/pairs/s1.jsonl").read_text().splitlines()]
+    for scenario in ("s2", "s3", "s4"):
+        rows = [json.loads(line) for line in (tmp_path / f"run/pairs/{scenario}.jsonl").read_text().splitlines()]
+        assert [row["prompt"] for row in rows] == asked
+
+
 @pytest.mark.parametrize("paper", RECIPES)
 @pytest.mark.parametrize("size", ["smoke", "pocket", "small", "paper"])
 def test_every_study_file_of_every_size_is_sound(paper, size):
@@ -42,5 +55,8 @@ def test_every_study_file_of_every_size_is_sound(paper, size):
 def test_sizes_and_papers_are_checked(tmp_path):
     assert "name one size" in preflab("reproduce", "starpo", "--smoke", "--paper", cache=tmp_path, check=2).stderr
     assert "there is no recipe" in preflab("reproduce", "starpoo", cache=tmp_path, check=2).stderr
+    other = ("--other", "pocket:instruct")
+    assert "are for threed" in preflab("reproduce", "starpo", *other, cache=tmp_path, check=2).stderr
+    assert "no side of the pairs" in preflab("reproduce", "threed", "--smoke", *other, cache=tmp_path, check=2).stderr
     with pytest.raises(ConfigError, match="starpo"):
         study_file("starpoo", "pocket")

@@ -5,8 +5,9 @@ import pytest
 from tests.report.synthetic import Shape, make
 
 from preflab.report.analysis import analyse
+from preflab.report.cells import Cell, Table, counted
 from preflab.report.page import render
-from preflab.report.starts import context, enough_data, family_changes, without_sft
+from preflab.report.starts import _enough_said, context, enough_data, family_changes, mean_without_sft, without_sft
 from preflab.report.summary import summary
 from preflab.report.tables import Group, Measure
 
@@ -42,6 +43,38 @@ def test_only_the_method_that_loses_without_sft_needs_it(analysis):
     assert found["dpo"].found.difference.low <= -0.2 <= found["dpo"].found.difference.high
 
 
+def test_many_small_losses_without_sft_are_one_clear_one(analysis):
+    scores = measure(
+        {
+            Group(start, method, 1024): 0.5 + 0.005 * (start == "sft")
+            for start in ("base", "sft")
+            for method in ("dpo", "ipo")
+        }
+    )
+    mean = mean_without_sft(analysis, scores)
+    alone = {each.group.method: each.found.difference for each in without_sft(analysis, scores)}
+    assert mean.difference.estimate == pytest.approx(np.mean([gap.estimate for gap in alone.values()]))
+    assert mean.difference.low <= -0.005 <= mean.difference.high
+    one = measure({Group("base", "dpo", 1024): 0.4, Group("sft", "dpo", 1024): 0.6})
+    assert mean_without_sft(analysis, one) is None
+
+
+def test_the_sizes_that_are_enough_are_said_in_sentences():
+    def row(start, method, best, least):
+        return [Cell(start), Cell(method), counted(best), counted(least), Cell("-"), Cell("-")]
+
+    rows = [row("base", name, 1024, 1024) for name in ("A", "B", "C", "D", "E")]
+    rows += [row("sft", "A", 1024, 256), row("sft", "B", 64, 64)]
+    assert _enough_said(Table("", [], rows), 64) == [
+        "Every size below 1,024 pairs is told apart below it in 5 of 7 combinations of method and start point.",
+        "256 pairs are not told apart from the best size, 1,024, for A from sft.",
+        "The smallest size, 64 pairs, has the highest mean for B from sft.",
+    ]
+    assert _enough_said(Table("", [], rows[:5]), 64) == [
+        "Every size below 1,024 pairs is told apart below it for every method from every start point."
+    ]
+
+
 def test_a_curve_that_saturates_is_told_apart_before_and_not_after():
     scores = measure({Group("sft", "dpo", size): mean for size, mean in ((64, 0.3), (256, 0.599), (1024, 0.601))})
     found = {each.group.size: each for each in enough_data(scores, "sft", "dpo", (64, 256, 1024)) if not each.sign}
@@ -65,9 +98,9 @@ def test_the_page_counts_what_the_tests_found(analysis):
         changes = family_changes(analysis, analysis.scores["test"], start)
         won = sum(each.sign > 0 for each in changes if each.group.method == "dpo")
         assert block["lines"][0].startswith(f"DPO: clear gains on {won} of 4 families")
-    assert len(said["survival"]) == 2 and len(said["enough"].rows) == 4
+    assert len(said["survival"]) == 3 and len(said["enough"].rows) == 4
     text = render(analysis.tables)
-    assert all(part in text for part in ("Is SFT needed first?", "How many training pairs are enough."))
+    assert all(part in text for part in ("Is SFT needed first?", "How many training pairs are enough?"))
 
 
 def test_the_json_has_the_comparisons_of_the_page(analysis):

@@ -19,6 +19,8 @@ def reproduce(
     small: Annotated[bool, _Flag] = False,
     paper: Annotated[bool, _Flag] = False,
     plan: Annotated[bool, _Flag] = False,
+    other: str | None = None,
+    prompts: int | None = None,
     set_: Overrides = [],  # noqa: B006
     out: Out = None,
     json_: Json = False,
@@ -40,6 +42,8 @@ def reproduce(
         small: a model of 135 million parameters, hours.
         paper: models and data of the paper, or public stand-ins; GPUs and days.
         plan: show what would run and for how long, and run nothing.
+        other: threed --small and --paper: the model whose answers are the off-policy ones.
+        prompts: threed: how many prompts pairs are made from.
         set_: values that replace those of the recipe's study file.
         out: folder of the study; default: runs/RECIPE-SIZE.
         json_: print the claims as JSON.
@@ -58,7 +62,16 @@ def reproduce(
     size = asked[0] if asked else "pocket"
     folder = out or Path("runs") / f"{recipe}-{size}"
     print(f"Study file: {study_file(recipe, size)}", file=sys.stderr)
-    todo = steps(recipe, size, folder, set_, command=command_line(), say=lambda text: print(text, file=sys.stderr))
+    todo = steps(
+        recipe,
+        size,
+        folder,
+        set_,
+        other=other,
+        prompts=prompts,
+        command=command_line(),
+        say=lambda text: print(text, file=sys.stderr),
+    )
     if plan:
         for step in todo:
             print_plan(plan_json(make_plan(step.config, step.folder)))

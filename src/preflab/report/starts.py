@@ -1,7 +1,7 @@
 """Whether SFT is needed first, how much data is enough, and which task families are won and lost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,13 @@ import numpy as np
 from preflab.report.analysis import Analysis
 from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.ranking import SIGNIFICANT, compare_groups, score_interval, seed_variances
-from preflab.report.tables import Group, Measure
+from preflab.report.tables import FloatArray, Group, Measure
 from preflab.report.wording import difference_unit, names, p_phrase, p_value, score, score_range, size_of
 from preflab.stats.comparisons import Comparison, holm, paired_comparison
 from preflab.stats.intervals import Interval
+
+_NAMED = 4
+"""Combinations that a sentence names rather than counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,19 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any]:
     """Return what the section says beyond its tables of scores."""
     split = next(iter(analysis.scores), None)
     if split is None:
-        return {"survival": [], "enough": None, "won": []}
+        return {"survival": [], "enough": None, "enough_said": [], "won": []}
     scores = analysis.scores[split]
     survival = [_survives(analysis, each) for each in without_sft(analysis, scores)]
+    if (mean := mean_without_sft(analysis, scores)) is not None:
+        survival.insert(0, _mean_survives(analysis, mean))
     order = sorted(analysis.starts, key=lambda start: start != best_start)
-    return {"survival": survival, "enough": _enough(analysis, scores), "won": _won(analysis, scores, order)}
+    enough = _enough(analysis, scores)
+    return {
+        "survival": survival,
+        "enough": enough,
+        "enough_said": [] if enough is None else _enough_said(enough, analysis.sizes[0]),
+        "won": _won(analysis, scores, order),
+    }
 
 
 def facts(analysis: Analysis) -> dict[str, Any]:
@@ -86,6 +97,25 @@ def without_sft(analysis: Analysis, scores: Measure) -> list[Contrast]:
             compared = compare_groups(scores, base, sft)
             found.append(Contrast(base, "sft", score_interval(scores.values[base], scores), compared))
     return _corrected(found)
+
+
+def mean_without_sft(analysis: Analysis, scores: Measure) -> Comparison | None:
+    """Compare the mean of all methods from `base` with their mean from `sft`: one comparison with more behind it.
+
+    None where fewer than two methods have both, or where start points cannot be compared.
+    """
+    pairs = [(each.group, each.group._replace(start="sft")) for each in without_sft(analysis, scores)]
+    seeds = sorted(set.intersection(*(set(scores.seeds[g]) for pair in pairs for g in pair))) if pairs else []
+    if len(pairs) < 2 or not seeds:
+        return None
+
+    def mean(groups: Iterable[Group]) -> FloatArray:
+        rows = [scores.values[g][[scores.seeds[g].index(seed) for seed in seeds]] for g in groups]
+        return np.mean(rows, axis=0, dtype=np.float64)
+
+    base, sft = (Group(start, "mean", analysis.size) for start in ("base", "sft"))
+    values = {base: mean(b for b, _ in pairs), sft: mean(s for _, s in pairs)}
+    return compare_groups(replace(scores, values=values, seeds=dict.fromkeys(values, tuple(seeds))), base, sft)
 
 
 def enough_data(scores: Measure, start: str, method: str, sizes: Sequence[int]) -> list[Contrast]:
@@ -154,6 +184,41 @@ def _survives(analysis: Analysis, each: Contrast) -> str:
         f"{title} from base is not told apart from itself from sft: {score(gap.estimate, rate=rate, sign=True)}"
         f"{difference_unit(rate=rate)} ({bounds}).{tail if math.isfinite(detectable) else ''}"
     )
+
+
+def _mean_survives(analysis: Analysis, found: Comparison) -> str:
+    rate, gap = analysis.metric.is_rate, found.difference
+    amount = f"{score(gap.estimate, rate=rate, sign=True)}{difference_unit(rate=rate)}"
+    verdict = "not told apart"
+    if found.p < SIGNIFICANT:
+        verdict = "SFT first is worth it" if gap.estimate < 0 else "better without SFT"
+    bounds = f"{score_range(gap, rate=rate, sign=True)}; {p_phrase(found.p)}"
+    return f"Mean of all methods: from base {amount} against from sft ({bounds}): {verdict}."
+
+
+def _enough_said(table: Table, smallest: int) -> list[str]:
+    """Return the table in sentences: where the best size has no rival, and where a smaller one does as well."""
+    found: dict[str, list[str]] = {}
+    for start, method, best, least, *_ in table.rows:
+        if best.value == smallest:
+            line = f"The smallest size, {best.text} pairs, has the highest mean"
+        elif best.value == least.value:
+            line = f"Every size below {best.text} pairs is told apart below it"
+        else:
+            line = f"{least.text} pairs are not told apart from the best size, {best.text},"
+        found.setdefault(line, []).append(f"{method.text} from {start.text}")
+    most = max(found, key=lambda line: len(found[line]))
+    lines = [most, *(line for line in found if line != most)]
+    return [f"{line} {_where(found[line], len(table.rows), first=line == most)}." for line in lines]
+
+
+def _where(groups: list[str], n: int, *, first: bool) -> str:
+    """Return where something holds; the first sentence counts, the others name the exceptions."""
+    if len(groups) == n:
+        return "for every method from every start point"
+    if first and len(groups) > _NAMED:
+        return f"in {len(groups)} of {n} combinations of method and start point"
+    return f"for {names(groups)}"
 
 
 def _enough(analysis: Analysis, scores: Measure) -> Table | None:

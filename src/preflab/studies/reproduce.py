@@ -32,15 +32,17 @@ class Recipe:
     scenarios: Mapping[str, ScenarioData] = field(default_factory=dict)
 
 
-_POCKET = ScenarioData(("arithmetic", "dialogue"), "pocket", "data", None, 8, 24)
+_POCKET = ScenarioData(("arithmetic", "dialogue"), "pocket", "data", "data", None, 8, 24)
 RECIPES: Mapping[str, Recipe] = {
     "insights": Recipe(insights.TITLE, insights.SOURCE),
     "starpo": Recipe(starpo.TITLE, starpo.SOURCE),
     "threed": Recipe(threed.TITLE, threed.SOURCE, {
-        "smoke": replace(_POCKET, families=("dialogue",), samples=4, max_new_tokens=12, rows=100),
+        "smoke": replace(_POCKET, prompts=("dialogue",), samples=4, max_new_tokens=12, rows=100),
         "pocket": _POCKET,
-        "small": ScenarioData((), "last-number", "other", "Qwen/Qwen2.5-1.5B-Instruct", 8, 320, 2000),
-        "paper": ScenarioData((), "math", "other", "Qwen/Qwen2.5-7B-Instruct", 8, 1024),
+        "small": ScenarioData(
+            "constraints", "constraints", "other", "other", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 8, 192, 3000
+        ),
+        "paper": ScenarioData("study", "math", "data", "other", "Qwen/Qwen2.5-7B-Instruct", 8, 1024),
     }),
 }  # fmt: skip
 
@@ -65,7 +67,15 @@ def recipe(name: str) -> Recipe:
 
 
 def steps(
-    name: str, size: Size, folder: Path, overrides: Sequence[str], *, command: str, say: Callable[[str], None]
+    name: str,
+    size: Size,
+    folder: Path,
+    overrides: Sequence[str],
+    *,
+    other: str | None = None,
+    prompts: int | None = None,
+    command: str,
+    say: Callable[[str], None],
 ) -> list[Step]:
     """Return the studies of a reproduction in order; pairs that they need are made first.
 
@@ -74,6 +84,8 @@ def steps(
         size: `smoke`, `pocket`, `small` or `paper`.
         folder: where the reproduction lives.
         overrides: settings of the study, as in `preflab run --set`.
+        other: whose answers are the pairs' sides that are not the model's own; None takes the recipe's.
+        prompts: how many prompts pairs are made from; None takes the recipe's number.
         command: what was typed.
         say: called with a line of progress.
 
@@ -81,10 +93,16 @@ def steps(
         ConfigError: no such recipe, or a setting that cannot be meant.
     """
     found, path = recipe(name), study_file(name, size)
-    if not found.scenarios:
-        return [Step(load_study(path, overrides), folder)]
     study = load_study(path, overrides)
-    made = make_scenarios(found.scenarios[size], study, folder / "pairs", command=command, say=say)
+    if not found.scenarios:
+        if other is not None or prompts is not None:
+            raise ConfigError(f"preflab reproduce: --other and --prompts are for threed; {name} has pairs in its data.")
+        return [Step(study, folder)]
+    data = found.scenarios[size]
+    if other is not None and data.other is None:
+        raise ConfigError(f"preflab reproduce: no side of the pairs of threed --{size} comes from another model.")
+    data = replace(data, other=other or data.other, rows=data.rows if prompts is None else prompts)
+    made = make_scenarios(data, study, folder / "pairs", command=command, say=say)
     return [
         Step(
             load_study(path, [*overrides, *own, "data.columns={}", f"study={name}-{size}-{scenario}"]),

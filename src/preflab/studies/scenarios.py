@@ -14,12 +14,16 @@ from typing import Any, Literal
 from preflab.core.errors import DataError
 from preflab.data.pairs import CurationSettings
 from preflab.data.read import read
+from preflab.evals.constraints import constraint_prompts
 from preflab.pocket.assets import data_path
 from preflab.store.artefacts import write_text
 from preflab.studies.answers import Settings
 from preflab.studies.config import StudyConfig
 from preflab.studies.names import data_source
 from preflab.studies.pairs import Origin, Request, make_pairs
+
+MOST_CONSTRAINTS = 3
+"""Of a constraint prompt: small models keep few."""
 
 SCENARIOS: Mapping[str, tuple[bool, bool]] = {
     "s1": (True, True), "s2": (False, True), "s3": (True, False), "s4": (False, False),
@@ -32,18 +36,21 @@ class ScenarioData:
     """Where the pairs of a recipe come from.
 
     Args:
-        families: of the pocket world's prompts, whose off-policy pairs are used; empty for data of one's own, whose
-            prompts and better responses are those of the study's `data.train`.
+        prompts: families of the pocket world's prompts, whose off-policy pairs are used; `study` for the prompts and
+            better responses of the study's `data.train`; `constraints` for prompts that `preflab data constraints`
+            writes.
         reward: what scores answers.
-        rejected_from: where rejected responses come from that are not the model's own.
+        chosen_from: where chosen responses come from that are not the model's own.
+        rejected_from: the same of rejected ones.
         other: the other model, where they are another model's.
         samples: answers to each prompt.
         max_new_tokens: of an answer.
         rows: first prompts to use; None uses all.
     """
 
-    families: tuple[str, ...]
+    prompts: tuple[str, ...] | Literal["study", "constraints"]
     reward: str
+    chosen_from: Literal["data", "other"]
     rejected_from: Literal["data", "other"]
     other: str | None
     samples: int
@@ -71,25 +78,28 @@ def make_scenarios(
     """
     folder.mkdir(parents=True, exist_ok=True)
     shared, prompts = [], str(folder / "prompts.jsonl")
-    if data.families:
+    if data.prompts == "study":
+        _write(folder / "prompts.jsonl", _own(study))
+    elif data.prompts == "constraints":
+        assert data.rows is not None
+        _write(folder / "prompts.jsonl", constraint_prompts(data.rows, most=MOST_CONSTRAINTS, seed=0))
+    else:
         for split, name in (("pairs_off", "prompts"), ("validation", "validation"), ("test", "test")):
-            kept = (row for row in _rows(Path(data_path(split))) if row["family"] in data.families)
+            kept = (row for row in _rows(Path(data_path(split))) if row["family"] in data.prompts)
             _write(folder / f"{name}.jsonl", kept)
         shared = [f"data.{name}={folder / name}.jsonl" for name in ("validation", "test")]
-    else:
-        _write(folder / "prompts.jsonl", _own(study))
     settings = Settings(
         samples=data.samples, max_new_tokens=data.max_new_tokens, batch_size=64, seed=0, engine="transformers",
         template="auto",
     )  # fmt: skip
     for name, (own_chosen, own_rejected) in SCENARIOS.items():
-        chosen: Origin = "model" if own_chosen else "data"
+        chosen: Origin = "model" if own_chosen else data.chosen_from
         rejected: Origin = "model" if own_rejected else data.rejected_from
         say(f"pairs of {name.upper()}: chosen from {chosen}, rejected from {rejected}")
         request = Request(
             model=str(study.models.base), prompts=prompts, reward=data.reward,
             curation=CurationSettings(name="best-worst"), chosen=chosen, rejected=rejected,
-            other=data.other if rejected == "other" else None,
+            other=data.other if "other" in (chosen, rejected) else None,
             settings=settings, search=None, rows=data.rows,
             noise=0.0, ches_below=None, split="train", columns={}, exclude=(),
         )  # fmt: skip
