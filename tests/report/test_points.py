@@ -78,7 +78,7 @@ def test_a_point_of_the_frontier_says_the_kl_of_the_table_and_its_setting(study)
     for title in ("DPO", "IPO", "SimPO"):
         words = found[f"{title} from sft, test prompts"].words
         assert words[3].startswith(f"KL {rows[title]} (")
-        assert words[1].endswith("256 training pairs") and "learning_rate=" in words[1]
+        assert "learning_rate=" in words[1] and words[4] == "256 training pairs, 2 seeds, 20 prompts"
     assert "Start point sft, test prompts" in found
 
 
@@ -152,4 +152,6 @@ def test_hostile_names_stay_text_and_marks_outside_their_panel_are_left_out():
 def test_one_seed_and_one_prompt_say_that_there_is_no_interval(synthetic):
     shape = synthetic.Shape(methods=("dpo",), starts=("base",), seeds=1, prompts=1)
     words = [m.words for m in marks(ranking_figure(analyse(synthetic.make(shape))))]
-    assert words and all("(no interval)" in lines[2] and "1 seed" in lines and "1 prompt" in lines for lines in words)
+    assert words and all(
+        "(no interval)" in lines[2] and "1 seed" in lines and lines[-1].endswith(", 1 prompt") for lines in words
+    )

@@ -20,6 +20,7 @@ from preflab.diagnose.checkpoints import (
 )
 from preflab.report.effect_tables import TITLES, WARNINGS, alike_table
 from preflab.report.page import template, write_page
+from preflab.report.points import Points
 from preflab.report.sections import Cell, Table
 from preflab.report.svg import COLOURS, MUTED, FigureText, drawn, panels, style
 from preflab.report.wording import count, signed
@@ -148,14 +149,20 @@ def _context(tables: DiagnosisTables) -> dict[str, Any]:
 def _figure(sound: Sequence[Examined]) -> FigureText:
     found = [changes(each.probes) for each in sound]
     roles = [role for role in TITLES if any(role in change for change in found)]
-    label = "change, nats per response"
+    label, points = "change, nats per response", Points()
     with style():
         if len(sound) > 1:
             figure, axes = panels(1, 1, width=_WIDTH, height=3.6)
             axis = axes[0, 0]
             for k, role in enumerate(roles):
-                places = [place for place, change in enumerate(found) if role in change]
-                _marks(axis, places, [found[place][role].total for place in places], k, label=TITLES[role])
+                totals = {place: change[role].total for place, change in enumerate(found) if role in change}
+                series = points.series(TITLES[role], COLOURS[k % 10])
+                series.drew(axis.errorbar(
+                    list(totals), [total.estimate for total in totals.values()],
+                    yerr=[_half(total) for total in totals.values()], label=series.title, color=series.colour,
+                    marker="o", markersize=4, linestyle="-" if k < 2 else (0, (4, 2))))  # fmt: skip
+                for place, total in totals.items():
+                    series.at(axis, place, total.estimate, *_words(sound[place].name, role, total))
             names = [each.name for each in sound]
             axis.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 12 else 0)
             axis.axhline(0, color=MUTED, linewidth=0.8)
@@ -166,7 +173,10 @@ def _figure(sound: Sequence[Examined]) -> FigureText:
             axis = axes[0, 0]
             for k, role in enumerate(roles):
                 total = found[0][role].total
-                axis.errorbar(total.estimate, -k, xerr=_half(total), color=COLOURS[k % 10], marker="o", markersize=5)
+                series = points.series(TITLES[role], COLOURS[k % 10])
+                series.drew(axis.errorbar(total.estimate, -k, xerr=_half(total), color=series.colour, marker="o",
+                                          markersize=5))  # fmt: skip
+                series.at(axis, total.estimate, -k, *_words(sound[0].name, role, total))
             axis.set_yticks([-k for k in range(len(roles))], [TITLES[role] for role in roles])
             axis.axvline(0, color=MUTED, linewidth=0.8)
             axis.set_xlabel(label)
@@ -176,12 +186,14 @@ def _figure(sound: Sequence[Examined]) -> FigureText:
         "Change of log-probs since the start point, by kind of response.",
         "Change of the log-prob since the start point: means over pairs with 95 % intervals; pairs of one prompt count "
         "once. Of shuffled and repeated tokens without the first, which may be the chosen response's.",
+        points,
     )
 
 
-def _marks(axis: Any, places: Sequence[int], totals: Sequence[Interval], k: int, *, label: str) -> None:
-    axis.errorbar(places, [total.estimate for total in totals], yerr=[_half(total) for total in totals], label=label,
-                  color=COLOURS[k % 10], marker="o", markersize=4, linestyle="-" if k < 2 else (0, (4, 2)))  # fmt: skip
+def _words(name: str, role: str, total: Interval) -> tuple[str, str, str]:
+    """Say what a mark of the figure is."""
+    bounds = f" (± {total.half_width:.2f})" if total.n > 1 else ""
+    return f"{name}: {TITLES[role]}", f"{signed(total.estimate, 2)}{bounds} nats per response", count(total.n, "prompt")
 
 
 def _half(interval: Interval) -> float:

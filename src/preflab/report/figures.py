@@ -87,7 +87,7 @@ def _ranked(analysis: Analysis, ranking: Ranking, row: RankedMethod) -> list[str
         f"{analysis.title(row.method)} {where}, {SPLIT_TITLES[ranking.split]}", setting,
         f"{analysis.metric.label} {told(row.overall, rate=analysis.metric.is_rate)}",
         f"{count(len(row.seeds), 'seed')}" + (f": {means}" if len(row.seeds) > 1 else ""),
-        count(ranking.n_items, "prompt"),
+        f"{count(ranking.size, 'training pair')}, {count(ranking.n_items, 'prompt')}",
     ]  # fmt: skip
 
 
@@ -309,11 +309,10 @@ def series_of(points: Points, analysis: Analysis, method: str) -> Series:
 
 
 def group_words(analysis: Analysis, split: str, group: Group) -> tuple[str, str]:
-    """Say which method, start point, prompts and training size a mark stands for, and with which setting."""
+    """Say which method, start point and prompts a mark stands for, and with which setting."""
     if not group.method:
         return f"Start point {group.start}, {SPLIT_TITLES[split]}", ""
-    head = f"{analysis.title(group.method)} from {group.start}, {SPLIT_TITLES[split]}"
-    return head, f"{setting_of(analysis, group)}; {count(group.size, 'training pair')}".removeprefix("; ")
+    return f"{analysis.title(group.method)} from {group.start}, {SPLIT_TITLES[split]}", setting_of(analysis, group)
 
 
 def setting_of(analysis: Analysis, group: Group) -> str:
@@ -322,12 +321,13 @@ def setting_of(analysis: Analysis, group: Group) -> str:
 
 
 def runs_of(analysis: Analysis, split: str, group: Group) -> str:
-    """Say how many seeds and prompts are behind a group's numbers."""
+    """Say how many training pairs, seeds and prompts are behind a group's numbers."""
     scores = analysis.scores.get(split)
-    if scores is None:
-        return ""
-    seeds = f"{count(len(scores.seeds[group]), 'seed')}, " if group.method and group in scores.seeds else ""
-    return seeds + count(len(scores.rows), "prompt")
+    parts = [count(group.size, "training pair")] if group.method else []
+    if scores is not None:
+        parts += [count(len(scores.seeds[group]), "seed")] if group.method and group in scores.seeds else []
+        parts.append(count(len(scores.rows), "prompt"))
+    return ", ".join(parts)
 
 
 def told(interval: Interval, *, rate: bool) -> str:

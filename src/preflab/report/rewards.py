@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from preflab.report.analysis import Analysis
 from preflab.report.cells import Cell, Table, counted, measured
+from preflab.report.points import Points, Series
 from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import MISSING, count, number, percent, score_range, signed
@@ -36,8 +37,9 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
     if not methods:
         return None
     cells = final_cells(analysis.tables)
-    frame = analysis.tables.answers.merge(cells[["cell", "start", "method", "size"]], on="cell")
+    frame = analysis.tables.answers.merge(cells[["cell", "start", "method", "size", "seed"]], on="cell")
     frame = frame[frame["size"] == analysis.size]
+    points = Points()
     both = not np.allclose(frame["reward"], frame["gold"], equal_nan=True) and bool(frame["gold"].notna().any())
     with style():
         figure, axes = panels(1, len(methods), width=10.0, height=3.0, sharex=True, sharey=True)
@@ -45,7 +47,8 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
             axis.set_title(analysis.title(method))
             axis.axhline(0, color=MUTED, linewidth=0.8)
             for _, own in frame[frame["method"] == method].groupby("cell", sort=False):
-                _curves(axis, own, both=both)
+                run = f"{analysis.title(method)} from {own['start'].iloc[0]}, seed {own['seed'].iloc[0]}"
+                _curves(axis, own, points.series(run, INK), both=both)
         if both:
             handles = axes[0, 0].get_lines()
             axes[0, 0].legend(handles[1:3], ["trained on", "gold"], loc="lower right", fontsize=8, frameon=False)
@@ -61,16 +64,21 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
         f"{analysis.size:,} prompts; one line per run, in {_STAGES} equal parts of its training. Solid: the reward "
         f"that was trained on; {gold} Both in standard deviations of the first part's answers."
     )
-    return drawn(figure, "overoptimisation", "Reward of own answers against KL during training, by method.", caption)
+    label = "Reward of own answers against KL during training, by method."
+    return drawn(figure, "overoptimisation", label, caption, points)
 
 
-def _curves(axis: Any, own: pd.DataFrame, *, both: bool) -> None:
+def _curves(axis: Any, own: pd.DataFrame, run: Series, *, both: bool) -> None:
     part = own["round"] * _STAGES // (own["round"].max() + 1)
     kl = own.groupby(part)["kl_k1"].mean()
     for name, colour, dash in (("reward", COLOURS[0], "-"), ("gold", COLOURS[1], (0, (4, 2))))[: 2 if both else 1]:
         first = own.loc[part == 0, name]
         change = (own.groupby(part)[name].mean() - first.mean()) / (first.std() or 1.0)
-        axis.plot(kl, change, color=colour, linestyle=dash, linewidth=1.3, marker="o", markersize=2.2)
+        run.drew(axis.plot(kl, change, color=colour, linestyle=dash, linewidth=1.3, marker="o", markersize=2.2))
+        for stage, (x, y) in enumerate(zip(kl, change, strict=True), 1):
+            run.at(axis, x, y, run.title, f"Part {stage} of {len(kl)} of its training",
+                   f"{'Gold reward' if name == 'gold' else 'Reward trained on'}: {signed(y, 2)} deviations",
+                   f"KL {number(x, 2)} nats per answer")  # fmt: skip
 
 
 def gains_table(analysis: Analysis) -> Table | None:
@@ -113,16 +121,20 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
     implicit = implicit[~implicit["method"].isin(online_methods(analysis)) & (implicit["step"] > 0)]
     starts = [start for start in analysis.starts if start in set(cells["start"])]
     own = own.merge(cells[["cell", "start"]], on="cell")
+    points = Points(toggled=True)
     with style():
         figure, axes = panels(1, len(starts), width=10.0, height=3.2, sharey=True)
         for axis, start in zip(axes[0], starts, strict=True):
             axis.set_title(f"from {start}")
             axis.axhline(50, color=MUTED, linewidth=0.8)
-            _accuracies(axis, "reward model", own[(own["start"] == start) & (own["step"] > 0)], INK)
+            judge = own[(own["start"] == start) & (own["step"] > 0)]
+            _accuracies(axis, f"reward model from {start}", judge, points.series("reward model", INK))
             for k, method in enumerate(analysis.methods):
                 found = implicit[(implicit["method"] == method) & (implicit["start"] == start)]
                 if len(found):
-                    _accuracies(axis, analysis.title(method), found, COLOURS[k % len(COLOURS)])
+                    title = analysis.title(method)
+                    series = points.series(title, COLOURS[k % len(COLOURS)])
+                    _accuracies(axis, f"{title} from {start}", found, series)
             axis.legend(fontsize=7.5, frameon=False)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         axes[0, 0].set_ylabel("validation pairs in the right order, %")
@@ -130,7 +142,8 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
         "The reward model against the implicit rewards of the methods (their log-ratio to the start point) on the same "
         "pairs and validation pairs. Lines: means over seeds; bands: their range."
     )
-    return drawn(figure, "judges", "Accuracy of the reward model and of implicit rewards during training.", caption)
+    label = "Accuracy of the reward model and of implicit rewards during training."
+    return drawn(figure, "judges", label, caption, points)
 
 
 def reliability_table(analysis: Analysis) -> Table | None:
@@ -172,14 +185,19 @@ def _observed(bin: Bin | None) -> Cell:
     return measured(percent(bin.observed.estimate), bin.observed, f"of {bin.observed.n}")
 
 
-def _accuracies(axis: Any, name: str, frame: pd.DataFrame, colour: str) -> None:
+def _accuracies(axis: Any, head: str, frame: pd.DataFrame, series: Series) -> None:
     grouped = frame.groupby("pairs_seen")["accuracy"]
     x = np.array(sorted(grouped.groups), dtype=float)
     low, high, mean = (
         np.asarray(values, dtype=float) * 100 for values in (grouped.min(), grouped.max(), grouped.mean())
     )
-    axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.plot(x, mean, color=colour, label=name, linewidth=2.0 if colour == INK else 1.2)
+    series.drew(axis.fill_between(x, low, high, color=series.colour, alpha=0.15, linewidth=0))
+    width = 2.0 if series.colour == INK else 1.2
+    series.drew(axis.plot(x, mean, color=series.colour, label=series.title, linewidth=width))
+    for k, seen in enumerate(x):
+        told = f"{percent(mean[k] / 100, 1)} of the validation pairs in the right order"
+        spread = f"; {percent(low[k] / 100, 1)} to {percent(high[k] / 100, 1)} over seeds" if low[k] < high[k] else ""
+        series.at(axis, seen, mean[k], head, f"After {count(int(seen), 'pair')}", told + spread)
 
 
 def context(analysis: Analysis) -> dict[str, Any] | None:
