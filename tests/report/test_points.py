@@ -8,7 +8,7 @@ import pytest
 from tests.report.test_robustness import LUCKY, SAFE, world
 
 from preflab.report.analysis import SPLITS, analyse
-from preflab.report.figures import lengths_figure, ranking_figure, sizes_figure
+from preflab.report.figures import lengths_figure, likelihood_figure, ranking_figure, sizes_figure
 from preflab.report.frontier import frontier_figure
 from preflab.report.lengths import settings_figure
 from preflab.report.points import Points
@@ -17,7 +17,7 @@ from preflab.report.robustness import context, robustness
 from preflab.report.robustness_figures import curve_figure, effects_figure, kl_figure, profile_figure
 from preflab.report.sections import behaviour_table, ranking_table
 from preflab.report.svg import drawn, panels, style
-from preflab.report.wording import score
+from preflab.report.wording import number, score, signed
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -113,6 +113,20 @@ def test_a_setting_that_diverged_says_so_and_shows_no_interval_of_its_own():
             if "diverged" in m.words[1]]  # fmt: skip
     assert len(said) == 1 and said[0].words[1].endswith("diverged, counted as the start point")
     assert "(" not in said[0].words[2]
+
+
+def test_a_line_of_log_probs_says_mean_and_range_of_the_change_over_seeds(study):
+    found = [m for m in marks(likelihood_figure(study, "sft")) if m.words[0] == "DPO from sft: rejected responses"]
+    cells = study.tables.cells
+    mine = cells[(cells["start"] == "sft") & (cells["method"] == "dpo") & (cells["size"] == 256) & cells["selected"]]
+    frame = study.tables.dynamics[study.tables.dynamics["cell"].isin(mine["cell"])]
+    wide = frame.pivot_table(index="pairs_seen", columns="cell", values="rejected_total")
+    change = wide - wide.iloc[0]
+    assert [m.words[1] for m in found] == [f"After {seen:,.0f} pairs" for seen in change.index[1:]]
+    last = change.iloc[-1]
+    assert found[-1].words[2] == (
+        f"{signed(last.mean(), 2)} ({number(last.min(), 2)} to {number(last.max(), 2)} over 2 seeds) nats per response"
+    )
 
 
 @pytest.mark.parametrize("figure", [ranking_figure, sizes_figure, lengths_figure, frontier_figure])

@@ -13,7 +13,7 @@ from preflab.report.points import Points, Series
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, group_intervals
 from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, drawn, panels, settle, spread, style
 from preflab.report.tables import Group, final_cells
-from preflab.report.wording import count, percent, score, score_range
+from preflab.report.wording import count, number, percent, score, score_range, signed
 from preflab.stats.intervals import Interval
 
 SPLIT_TITLES = {"test": "test prompts", "ood": "out-of-distribution prompts", "validation": "validation"}
@@ -176,13 +176,15 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
     methods = [m for m in analysis.methods if m in set(frame["method"])]
     if not methods:
         return None
-    columns = min(4, len(methods))
+    points, columns = Points(), min(4, len(methods))
     rows = math.ceil(len(methods) / columns)
     with style():
         figure, axes = panels(rows, columns, width=WIDTH, height=0.8 + 1.75 * rows, sharex=True, sharey=True)
         for k, axis in enumerate(axes.flat):
             if k < len(methods):
-                _curves(axis, frame[frame["method"] == methods[k]])
+                _curves(
+                    axis, frame[frame["method"] == methods[k]], points, f"{analysis.title(methods[k])} from {start}"
+                )
                 axis.set_title(analysis.title(methods[k]))
             else:
                 axis.set_visible(False)
@@ -204,6 +206,7 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
         f"likelihood-{analysis.starts.index(start)}",
         f"Log-probs of chosen and rejected responses during training from {start}.",
         caption,
+        points,
     )
 
 
@@ -214,7 +217,11 @@ _FOLLOWED = (
 )
 
 
-def _curves(axis: Any, frame: pd.DataFrame) -> None:
+_MOST_MARKS = 24
+"""Of a line with many points, spread over it."""
+
+
+def _curves(axis: Any, frame: pd.DataFrame, points: Points, who: str) -> None:
     axis.axhline(0, color=MUTED, linewidth=0.8)
     x_name = "pairs_seen" if frame["pairs_seen"].notna().all() else "step"
     kept = frame[frame["step"] == frame["kept_step"]]
@@ -226,12 +233,21 @@ def _curves(axis: Any, frame: pd.DataFrame) -> None:
             continue
         change = wide - wide.iloc[0]
         x, mean = change.index.to_numpy(dtype=float), change.mean(axis=1).to_numpy()
-        axis.fill_between(x, change.min(axis=1), change.max(axis=1), color=colour, alpha=0.22, linewidth=0)
-        axis.plot(x, mean, color=colour, linestyle=dash)
-        ends.append((column.removesuffix("_total"), colour, x[-1], mean[-1]))
-    ends.sort(key=lambda end: -end[3])
-    for name, colour, x_end, y_end in ends:
-        axis.annotate(name, (x_end, y_end), ha="right", va="center", fontsize=8, color=colour, label="end")
+        low, high = change.min(axis=1).to_numpy(), change.max(axis=1).to_numpy()
+        series = points.series(column.removesuffix("_total"), colour)
+        series.drew(axis.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0))
+        series.drew(axis.plot(x, mean, color=colour, linestyle=dash))
+        for k in np.unique(np.linspace(0, len(x) - 1, _MOST_MARKS).round().astype(int))[1:]:
+            runs = int(change.iloc[k].notna().sum())
+            bounds = f" ({number(low[k], 2)} to {number(high[k], 2)} over {runs} seeds)" if runs > 1 else " (one seed)"
+            series.at(axis, x[k], mean[k], f"{who}: {series.title} responses",
+                      f"After {count(round(x[k]), 'pair' if x_name == 'pairs_seen' else 'step')}",
+                      f"{signed(mean[k], 2)}{bounds} nats per response")  # fmt: skip
+        ends.append((series, x[-1], mean[-1]))
+    ends.sort(key=lambda end: -end[2])
+    for series, *end in ends:
+        series.drew(axis.annotate(series.title, tuple(end), ha="right", va="center", fontsize=8, color=series.colour,
+                                  label="end"))  # fmt: skip
     axis.margins(y=0.16)
 
 

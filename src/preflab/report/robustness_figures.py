@@ -180,14 +180,14 @@ def _by_value(axis: Any, analysis: Analysis, result: Robustness, name: str, para
         dots = runs[mine]
         series.drew(axis.plot(np.full(dots.size, place), dots.ravel(), "o", color=series.colour, markersize=2.4,
                               alpha=0.35))  # fmt: skip
-        for k, seeds in zip(mine, dots, strict=True):
-            for run in seeds:
-                series.at(axis, place, run, head, m.labels[k],
-                          f"{analysis.metric.label} {_score(analysis, run / scale)} in one run")  # fmt: skip
         means.append(dots.mean())
         series.at(axis, place, means[-1], head, f"{parameter} = {_level(value)}",
                   f"{analysis.metric.label} {_score(analysis, means[-1] / scale)}, mean",
                   f"{count(len(mine), 'setting')}, {_runs(result, name)}")  # fmt: skip
+    for value, label, seeds in zip(values, m.labels, runs, strict=True):
+        for run in seeds:
+            series.at(axis, order.index(value), run, head, label,
+                      f"{analysis.metric.label} {_score(analysis, run / scale)} in one run")  # fmt: skip
     series.drew(axis.plot(range(len(order)), means, color=series.colour, marker=marker_of(analysis, name),
                           markersize=4))  # fmt: skip
     _base(axis, result, scale)
