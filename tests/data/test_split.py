@@ -76,5 +76,6 @@ def test_too_few_prompts_give_the_numbers():
         split_by_prompt(rows("ab"), validation=1, test=1, seed=0)
     assert str(caught.value) == (
         "the data have 2 different prompts, too few to hold out 1 for validation and 1 for test and keep any for "
-        "training. Lower data.validation and data.test, or bring more data."
+        "training. Lower data.validation and data.test (on the command line: --set data.validation=N), or bring more "
+        "data."
     )

@@ -38,7 +38,8 @@ def split_by_prompt(
     if n_prompts < validation + test + 1:
         raise DataError(
             f"the data have {n_prompts} different prompts, too few to hold out {validation} for validation and {test} "
-            "for test and keep any for training. Lower data.validation and data.test, or bring more data."
+            "for test and keep any for training. Lower data.validation and data.test (on the command line: --set "
+            "data.validation=N), or bring more data."
         )
     salt = derive(seed, "split").to_bytes(8, "big")
     ranked = sorted(set(keys), key=lambda key: hashlib.blake2b(salt + key, digest_size=16).digest())
