@@ -1,5 +1,7 @@
 """What the report says about start points, sizes and families, in worlds where the answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.report.synthetic import Shape, make
@@ -59,6 +61,18 @@ def test_many_small_losses_without_sft_are_one_clear_one(analysis):
     assert mean_without_sft(analysis, one) is None
 
 
+def test_the_methods_that_are_not_told_apart_are_one_sentence(analysis):
+    group = {(start, method): Group(start, method, 1024) for start in ("base", "sft") for method in ("dpo", "ipo")}
+    scores = measure({g: 0.6 for g in group.values()} | {Group("base", "", 0): 0.3, Group("sft", "", 0): 0.3})
+    mean, level = context(dataclasses.replace(analysis, scores={"test": scores}), "sft")["survival"]
+    assert mean.startswith("Mean of all methods: from base ") and mean.endswith(": not told apart.")
+    assert level.startswith("From base and from sft no method is told apart (differences of ")
+    low = measure({g: 0.3 if key == ("base", "dpo") else 0.6 for key, g in group.items()})
+    said = context(dataclasses.replace(analysis, scores={"test": low}), "sft")["survival"]
+    assert said[1].startswith("DPO needs SFT first: from base it ends 0.3")
+    assert said[2].startswith("From base and from sft IPO is not told apart (differences of ")
+
+
 def test_the_sizes_that_are_enough_are_said_in_sentences():
     def row(start, method, best, least):
         return [Cell(start), Cell(method), counted(best), counted(least), Cell("-"), Cell("-")]
@@ -96,9 +110,11 @@ def test_the_page_counts_what_the_tests_found(analysis):
     ]  # fmt: skip
     for start, block in zip(("sft", "base"), said["won"], strict=True):
         changes = family_changes(analysis, analysis.scores["test"], start)
-        won = sum(each.sign > 0 for each in changes if each.group.method == "dpo")
-        assert block["lines"][0].startswith(f"DPO: clear gains on {won} of 4 families")
-    assert len(said["survival"]) == 3 and len(said["enough"].rows) == 4
+        won = {each.against for each in changes if each.sign > 0 and each.group.method == "dpo"}
+        line = next(line for line in block["lines"] if "DPO" in line or "all methods" in line)
+        assert line.startswith(f"DPO: clear gains on {len(won)} of 4 families (") if won else "No clear gain" in line
+        assert all(family in line for family in won)
+    assert len(said["survival_each"]) == 2 and len(said["enough"].rows) == 4
     text = render(analysis.tables)
     assert all(part in text for part in ("Is SFT needed first?", "How many training pairs are enough?"))
 

@@ -184,7 +184,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "scenarios": starts.context(analysis, best_start),
         "overview": effect_tables.overview(analysis),
         "diagnosed": _diagnosed(analysis),
-        **_tables(analysis),
+        **_tables(analysis, best_start),
     }
     return {**context, "groups": _present(context)}
 
@@ -210,13 +210,13 @@ def _scope(analysis: Analysis) -> str:
     return f"{' × '.join(parts)}, {count(len(trained), 'cell')}"
 
 
-def _tables(analysis: Analysis) -> dict[str, Any]:
+def _tables(analysis: Analysis, best_start: str) -> dict[str, Any]:
     return {
         "winners": sections.winners(analysis),
         "rankings": _rankings(analysis),
         "starts": [table for split in SPLITS if (table := sections.starts_table(analysis, split))],
         "families": [table for split in SPLITS if (table := sections.families_table(analysis, split))],
-        "properties": properties_tables(analysis),
+        "properties": properties_tables(analysis, best_start),
         "properties_how": HOW,
         "cost": sections.cost_table(analysis),
         "stopped": sections.stopped_table(analysis),

@@ -37,11 +37,11 @@ class _Row:
     facts: Properties
 
 
-def properties_tables(analysis: Analysis) -> list[Table]:
-    """Return one table per start point and size, the largest size first; none where no likelihood was followed."""
+def properties_tables(analysis: Analysis, best_start: str = "") -> list[Table]:
+    """Return one table per start and size, the largest and the best first; none where no likelihood was followed."""
     tables = []
     for size in reversed(analysis.sizes):
-        for start in analysis.starts:
+        for start in sorted(analysis.starts, key=lambda start: start != best_start):
             table = _table(analysis, start, size)
             if table is not None:
                 tables.append(table)

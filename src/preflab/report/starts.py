@@ -47,15 +47,14 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any]:
     """Return what the section says beyond its tables of scores."""
     split = next(iter(analysis.scores), None)
     if split is None:
-        return {"survival": [], "enough": None, "enough_said": [], "won": []}
+        return {"survival": [], "survival_each": [], "enough": None, "enough_said": [], "won": []}
     scores = analysis.scores[split]
-    survival = [_survives(analysis, each) for each in without_sft(analysis, scores)]
-    if (mean := mean_without_sft(analysis, scores)) is not None:
-        survival.insert(0, _mean_survives(analysis, mean))
+    alone = without_sft(analysis, scores)
     order = sorted(analysis.starts, key=lambda start: start != best_start)
     enough = _enough(analysis, scores)
     return {
-        "survival": survival,
+        "survival": _survival(analysis, scores, alone),
+        "survival_each": [_survives(analysis, each) for each in alone],
         "enough": enough,
         "enough_said": [] if enough is None else _enough_said(enough, analysis.sizes[0]),
         "won": _won(analysis, scores, order),
@@ -186,6 +185,28 @@ def _survives(analysis: Analysis, each: Contrast) -> str:
     )
 
 
+def _survival(analysis: Analysis, scores: Measure, alone: Sequence[Contrast]) -> list[str]:
+    """Return the answer over all methods, the methods that differ from it, and what of the others is known."""
+    if len(alone) < 2:
+        return [_survives(analysis, each) for each in alone]
+    mean = mean_without_sft(analysis, scores)
+    said = [] if mean is None else [_mean_survives(analysis, mean)]
+    said += [_survives(analysis, each) for each in alone if each.sign]
+    level = [each for each in alone if not each.sign]
+    if level:
+        gaps = _range([each.found.difference.estimate for each in level], analysis, sign=True)
+        found = _range([each.found.minimum_detectable for each in level], analysis)
+        tail = f"; each comparison alone, before correction, finds {found} four times in five" if found else ""
+        who = names([analysis.title(each.group.method) for each in level])
+        who = (
+            "no method is told apart"
+            if len(level) == len(alone)
+            else f"{who} {'is' if len(level) == 1 else 'are'} not told apart"
+        )
+        said.append(f"From base and from sft {who} (differences of {gaps}{tail}).")
+    return said
+
+
 def _mean_survives(analysis: Analysis, found: Comparison) -> str:
     rate, gap = analysis.metric.is_rate, found.difference
     amount = f"{score(gap.estimate, rate=rate, sign=True)}{difference_unit(rate=rate)}"
@@ -261,36 +282,51 @@ def _won(analysis: Analysis, scores: Measure, order: Sequence[str]) -> list[dict
 
 def _families(analysis: Analysis, start: str, found: Sequence[Contrast]) -> Table:
     rate, families = analysis.metric.is_rate, list(dict.fromkeys(each.against for each in found))
-    head = [("Method", ""), *((family or "no family", "score; gain, 95 %; p after Holm") for family in families)]
+    head = [("Method", ""), *((family or "no family", "score; gain, 95 %") for family in families)]
     rows = []
     for method in dict.fromkeys(each.group.method for each in found):
         cells = []
         for each in (each for each in found if each.group.method == method):
             gap = each.found.difference
-            note = (
-                f"{score(gap.estimate, rate=rate, sign=True)} ({score_range(gap, rate=rate, sign=True)}; "
-                f"p {p_value(each.p_adjusted)})"
-            )
+            p = f"; p {p_value(each.p_adjusted)}" if each.sign else ""
+            note = f"{score(gap.estimate, rate=rate, sign=True)} ({score_range(gap, rate=rate, sign=True)}{p})"
             text = score(each.score.estimate, rate=rate)
             cells.append(measured(text, each.score, note, "best" if each.sign else "num"))
         rows.append([Cell(analysis.title(method), kind="text"), *cells])
-    caption = f"{analysis.metric.label} by task family from {start}, and the gain over it. Bold: told apart from it."
+    caption = (
+        f"{analysis.metric.label} by task family from {start}, and the gain over it. Bold: told apart from it, p after "
+        "Holm."
+    )
     return Table(caption, head, rows, f"won-{start}")
 
 
 def _lines(analysis: Analysis, found: Sequence[Contrast]) -> list[str]:
-    lines = []
+    """Return what was told apart method by method, who has nothing of it, and what could have been missed."""
+    lines, level = [], []
     for method in dict.fromkeys(each.group.method for each in found):
         own = [each for each in found if each.group.method == method]
-        won, lost = ([each.against or "no family" for each in own if each.sign == sign] for sign in (1, -1))
-        said = [f"clear gains on {len(won)} of {len(own)} families"]
-        said[0] += f" ({names(won)})" if won else ""
-        said.append(f"clear losses on {len(lost)}" + (f" ({names(lost)})" if lost else ""))
-        unseen = [each.found.minimum_detectable for each in own if not each.sign]
-        low, high = (size_of(f(unseen, default=math.nan), rate=analysis.metric.is_rate) for f in (min, max))
-        if unseen and all(map(math.isfinite, unseen)):
-            changes = low if low == high else f"{low} to {high}"
-            each = "each alone, before correction, finds" if len(unseen) > 1 else "alone, before correction, it finds"
-            said.append(f"not told apart on {len(unseen)} ({each} changes of {changes} four times in five)")
-        lines.append(f"{analysis.title(method)}: {', '.join(said)}.")
+        said = []
+        for what, sign in (("gains", 1), ("losses", -1)):
+            if there := [each.against or "no family" for each in own if each.sign == sign]:
+                said.append(f"clear {what} on {len(there)} of {len(own)} families ({names(there)})")
+        if said:
+            lines.append(f"{analysis.title(method)}: {', '.join(said)}.")
+        else:
+            level.append(analysis.title(method))
+    if level:
+        n = len(dict.fromkeys(each.against for each in found))
+        who = names(level) if lines else "all methods"
+        lines.append(f"No clear gain or loss on any of {n} families: {who}.")
+    if missed := _range([each.found.minimum_detectable for each in found if not each.sign], analysis):
+        lines.append(f"Each comparison alone, before correction, finds changes of {missed} four times in five.")
     return lines
+
+
+def _range(values: Sequence[float], analysis: Analysis, *, sign: bool = False) -> str:
+    """Return the smallest and the largest of some sizes; nothing where one is not known."""
+    if not values or not all(map(math.isfinite, values)):
+        return ""
+    rate = analysis.metric.is_rate
+    write = (lambda value: score(value, rate=rate, sign=True)) if sign else (lambda value: size_of(value, rate=rate))
+    low, high = write(min(values)), write(max(values))
+    return low if low == high else f"{low} to {high}"
