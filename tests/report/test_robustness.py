@@ -1,10 +1,13 @@
 """What the report says about settings, in worlds where the answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from preflab.report.analysis import analyse
+from preflab.report.equal_budgets import equal_budgets
 from preflab.report.page import render
 from preflab.report.robustness import context, robustness, safest
 from preflab.report.settings import VALIDATION
@@ -61,10 +64,14 @@ def analysis():
 
 
 def test_the_safest_method_is_the_one_with_the_best_middle_setting(analysis):
-    (line,) = context(analysis, "sft")["sentences"]
+    line, budgets = context(analysis, "sft")["sentences"]
     assert line.startswith("If you cannot search, safe from sft is the safest on test prompts: its middle setting")
     assert "Where validation searches the whole grid, lucky leads" in line
     assert "The orders differ: lucky, safe at their best, safe, lucky in the middle." in line
+    assert budgets == (
+        "After equally many settings tried at random, on test prompts: with one setting safe leads (all others are told "
+        "apart below it); with the best of 4 lucky leads (all others are told apart below it)."
+    )
 
 
 def test_best_of_k_starts_at_the_mean_setting_and_ends_at_the_chosen_one(analysis):
@@ -108,6 +115,27 @@ def test_unequal_grids_are_said_to_be_unequal_and_to_what_they_can_be_compared()
     assert "compare the expected best of 2" in found["budgets"]
     equal = context(analyse(world({"dpo": (0.5, 0.6), "ipo": (0.4, 0.5)})), "sft")
     assert equal["budgets"].startswith("Equal tuning budgets: 2 settings, 6 runs for every method from sft; ")
+
+
+def test_methods_are_compared_after_as_many_settings_as_the_smaller_grid_has():
+    found = analyse(world({"wide": (0.1, 0.2, 0.3, 0.9), "narrow": (0.5, 0.52)}))
+    one, two = equal_budgets(robustness(found, "sft", "test").scores)
+    assert (one.k, one.best, two.k) == (1, "narrow", 2)
+    # Half of the pairs of the wide grid hold its best setting, the others end at 0.2, 0.3 and 0.3.
+    gap = two.behind["narrow"].difference
+    assert two.best == "wide" and gap.estimate == pytest.approx((3 * 0.9 + 0.2 + 0.3 + 0.3) / 6 - 0.52, abs=0.02)
+    table = context(found, "sft")["blocks"][0]["tables"][1]
+    assert [title for title, _ in table.head][3] == "Best of 2: behind the best"
+    assert table.rows[1][3].value == pytest.approx(gap.estimate)
+
+
+def test_a_best_setting_at_the_end_of_the_grid_is_told():
+    tables = world({"wide": (0.1, 0.2, 0.3, 0.9), "narrow": (0.5, 0.52)})
+    cells = tables.cells.assign(edge=tables.cells["method"] == "wide")
+    (line,) = context(analyse(replace(tables, cells=cells)), "sft")["edges"]
+    assert line.startswith(
+        "From sft the best setting lies at the end of what was tried for wide (learning_rate 0.1, the highest)"
+    )
 
 
 def test_a_study_without_grids_has_no_such_section():

@@ -11,6 +11,7 @@ from preflab.stats.robustness import (
     Grid,
     expected_best,
     expected_best_intervals,
+    expected_best_scores,
     main_effects,
     rank_stability,
     resampled_means,
@@ -41,6 +42,23 @@ def test_expected_best_is_the_mean_over_all_subsets(values):
 def test_a_search_that_chooses_by_validation_gets_the_score_of_what_it_chose(pairs):
     values, order = zip(*pairs, strict=True)
     np.testing.assert_allclose(expected_best(values, order), enumerated(values, order), rtol=1e-9, atol=1e-9)
+
+
+@given(st.lists(st.tuples(finite, finite), min_size=1, max_size=6, unique_by=lambda pair: pair[1]), st.data())
+def test_the_expected_best_of_every_seed_and_item_is_the_mean_over_all_subsets(pairs, data):
+    levels, order = map(np.array, zip(*pairs, strict=True))
+    k = data.draw(st.integers(1, len(order)))
+    values = levels[:, None, None] * np.array([1.0, -2.0])[:, None] + np.array([0.0, 3.0, 5.0])
+    found = expected_best_scores(Grid(values, order), k)
+    assert found.shape == (2, 3)
+    for seed, item in itertools.product(range(2), range(3)):
+        assert found[seed, item] == pytest.approx(enumerated(values[:, seed, item], order)[k - 1], abs=1e-8)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_more_settings_than_there_are_cannot_be_tried(k):
+    with pytest.raises(ValueError, match="k must be from 1 to the number of settings, 2"):
+        expected_best_scores(world([0.4, 0.5]), k)
 
 
 def test_equal_settings_share_the_choice():
@@ -114,6 +132,7 @@ def test_a_method_that_is_better_at_every_setting_stays_first():
         assert set(found.first) == {"settings", "seeds", "items", "all"}
         assert all(shares == {"good": 1.0, "bad": 0.0} for shares in found.first.values())
         assert all(tau == 1.0 for tau in found.tau.values())
+        assert all(bounds == (1.0, 1.0) for bounds in found.tau_range.values())
 
 
 def test_a_method_with_one_lucky_setting_wins_at_its_best_and_loses_in_the_middle():
@@ -129,7 +148,7 @@ def test_a_method_with_one_lucky_setting_wins_at_its_best_and_loses_in_the_middl
 def test_equal_methods_share_the_first_place():
     found = rank_stability({"a": world([0.5, 0.6]), "b": world([0.5, 0.6])}, "median")
     assert found.first["items"] == {"a": 0.5, "b": 0.5}
-    assert found.tau["items"] == 0.0
+    assert found.tau["items"] == 0.0 and found.tau_range["items"] == (0.0, 0.0)
 
 
 def test_main_effects_of_an_additive_grid_add_up_to_the_whole_variance():

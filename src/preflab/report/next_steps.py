@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from preflab.report.analysis import Analysis, seeds_of
+from preflab.report.edges import Edge, edges
 from preflab.report.ranking import SIGNIFICANT, Ranking, compare_groups
 from preflab.report.tables import Group
 from preflab.report.wording import count, difference_unit, duration, names, p_phrase, score, size_of
@@ -112,54 +113,27 @@ def _components(analysis: Analysis, best: Ranking, rival: str) -> Components | N
 
 def _grid(analysis: Analysis, best: Ranking) -> list[str]:
     """Name hyper-parameters of the best two methods whose selected value is the last one tried, and the next value."""
-    cells = analysis.tables.cells
     leading = [row.method for row in best.contenders[:2]]
-    edges = cells[cells["edge"] & cells["selected"] & cells["method"].isin(leading) & (cells["start"] == best.start)]
-    edges = edges[edges["size"] == best.size]
-    lines: dict[tuple[str, str, float], None] = {}
-    plain: dict[str, None] = {}
-    for cell in edges.to_dict("records"):
-        mine = cells[cells["method"] == cell["method"]]
-        tried = [_values(each) for each in mine.to_dict("records")]
-        found = False
-        for name, value in _values(cell).items():
-            levels = sorted({values[name] for values in tried if name in values})
-            if len(levels) > 1 and value in (levels[0], levels[-1]):
-                lines[str(cell["method"]), name, value] = None
-                found = True
-        if not found:
-            plain[str(cell["method"])] = None
-    said = [_wider(analysis, *key) for key in lines]
-    rest = [m for m in plain if not any(m == key[0] for key in lines)]
+    found = [edge for edge in edges(analysis, best.start, best.size) if edge.method in leading]
+    said = [_wider(analysis, edge) for edge in found if edge.name]
+    rest = [analysis.title(edge.method) for edge in found if not edge.name]
     if rest:
-        said.append(f"Widen the grid of {names([analysis.title(m) for m in rest])}: the best setting lies on its edge.")
+        said.append(f"Widen the grid of {names(rest)}: the best setting lies on its edge.")
     return said
 
 
-def _wider(analysis: Analysis, method: str, name: str, value: float) -> str:
-    mine = analysis.tables.cells[analysis.tables.cells["method"] == method]
-    levels = sorted({v[name] for v in map(_values, mine.to_dict("records")) if name in v})
-    low = value == levels[0]
+def _wider(analysis: Analysis, edge: Edge) -> str:
+    mine = analysis.tables.cells[analysis.tables.cells["method"] == edge.method]
+    value, levels, low = edge.value, edge.tried, edge.side == "lowest"
     near = levels[1] if low else levels[-2]
     beyond = float(f"{value * value / near:.2g}") if value * near > 0 else float(f"{2 * value - near:.2g}")
     new = [beyond, *levels] if low else [*levels, beyond]
-    side = "lowest" if low else "highest"
     n = math.ceil(len(mine) / len(levels))
     return (
-        f"Widen the grid of {analysis.title(method)}: its best {name} is the {side} tried ({value:g}); "
-        f"{_asked(analysis, f'methods.{method}.{name}', '[' + ','.join(f'{v:g}' for v in new) + ']')}"
+        f"Widen the grid of {analysis.title(edge.method)}: its best {edge.name} is the {edge.side} tried ({value:g}); "
+        f"{_asked(analysis, f'methods.{edge.method}.{edge.name}', '[' + ','.join(f'{v:g}' for v in new) + ']')}"
         f"{_cost(n * _mean(mine, ['train_s', 'evaluate_s']) / _workers(analysis))}."
     )
-
-
-def _values(cell: Mapping[str, object]) -> dict[str, float]:
-    given = cell.get("hyperparameters")
-    values = dict(given) if isinstance(given, Mapping) else {}
-    return {
-        str(name): float(value)
-        for name, value in {**values, "learning_rate": cell.get("learning_rate")}.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
 
 
 def _more_data(analysis: Analysis, best: Ranking) -> list[str]:

@@ -13,6 +13,8 @@ import numpy as np
 
 from preflab.report.analysis import SPLITS, Analysis
 from preflab.report.cells import Cell, Table, measured
+from preflab.report.edges import edges
+from preflab.report.equal_budgets import budget_sentence, budget_table
 from preflab.report.robustness_figures import curve_figure, effects_figure, kl_figure, profile_figure
 from preflab.report.settings import VALIDATION, MethodGrid, SettingScores, setting_scores
 from preflab.report.wording import MISSING, big, count, names, number, percent, probability, score, score_range, size_of
@@ -31,6 +33,7 @@ class MethodRobustness:
         found: the scores behind it.
         chosen: score of the setting that validation chooses.
         median: of the middle setting.
+        worst: of the setting with the lowest mean.
         expected: expected score of the best of k random settings, for k = 1 .. n.
         better: settings whose mean beats the start point; None where its score is not known.
         clearly: of those, settings told apart from it (5 %, Holm over the settings of the method).
@@ -39,6 +42,7 @@ class MethodRobustness:
     found: MethodGrid
     chosen: Interval
     median: Interval
+    worst: Interval
     expected: tuple[Interval, ...]
     better: int | None
     clearly: int | None
@@ -87,6 +91,7 @@ def _method(found: MethodGrid, scores: SettingScores) -> MethodRobustness:
         found=found,
         chosen=_drawn(float(grid.means[chosen].mean()), draws[:, chosen].mean(axis=1), grid.values.shape),
         median=_drawn(float(np.median(grid.means)), np.median(draws, axis=1), grid.values.shape),
+        worst=_drawn(float(grid.means.min()), draws[:, grid.means.argmin()], grid.values.shape),
         expected=expected_best_intervals(grid, clusters=clusters),
         better=better,
         clearly=clearly,
@@ -109,6 +114,7 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
     return {
         "sentences": _sentences(analysis, found),
         "budgets": _budgets(analysis, found),
+        "edges": [line for start in starts if (line := _edges(analysis, start))],
         "validation_only": any(split == VALIDATION for _, split in found),
         "figures": [
             figure
@@ -176,7 +182,24 @@ def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) 
                 f"{', '.join(map(analysis.title, typical))} in the middle."
             )
         lines.append(text)
+        if budgets := budget_sentence(analysis, result.scores, where):
+            lines.append(budgets)
     return lines
+
+
+def _edges(analysis: Analysis, start: str) -> str:
+    """Say which selected values are the last ones tried, all methods together; empty where none is."""
+    found = edges(analysis, start, analysis.size)
+    if not found:
+        return ""
+    said = [
+        f"{analysis.title(e.method)} ({e.name} {e.value:g}, the {e.side})" if e.name else analysis.title(e.method)
+        for e in found
+    ]
+    return (
+        f"From {start} the best setting lies at the end of what was tried for {names(said)}: a wider grid may hold a "
+        "better one, so these methods may be undersold."
+    )
 
 
 def _share(stability: Stability, method: str) -> str:
@@ -217,7 +240,8 @@ def _missing(found: MethodGrid) -> int:
 
 def _block(analysis: Analysis, result: Robustness, *, opened: bool) -> dict[str, Any]:
     start, split = result.scores.start, result.scores.split
-    tables = [_table(analysis, result), _stability_table(analysis, result), _effects_table(analysis, result)]
+    budgets = budget_table(analysis, result.scores, _SPLIT_NAMES[split])
+    tables = [_table(analysis, result), budgets, _stability_table(analysis, result), _effects_table(analysis, result)]
     return {
         "title": f"From {start}, {_SPLIT_NAMES[split]}",
         "tables": [table for table in tables if table is not None],
@@ -230,6 +254,7 @@ def _table(analysis: Analysis, result: Robustness) -> Table:
     head = [
         ("Method", ""), ("Settings", "runs that diverged, 95 % Wilson interval"),
         ("Chosen setting", "by validation; 95 % interval"), ("Middle setting", "95 % interval"),
+        ("Worst setting", "95 % interval"),
         ("One random setting", "95 % interval"), ("Best of 3", "random settings, expected; 95 % interval"),
         ("Middle half", "width; lower to upper quartile"), ("Spread", "highest − lowest; lowest to highest"),
         ("Beat the start point", "settings; of them told apart from it"),
@@ -245,7 +270,7 @@ def _table(analysis: Analysis, result: Robustness) -> Table:
             Cell(analysis.title(name), kind="text"),
             Cell(str(len(grid.labels)) + (f" and {grid.stopped} stopped" if grid.stopped else ""), note,
                  value=len(grid.labels)),
-            _cell(m.chosen, rate=rate), _cell(m.median, rate=rate), _cell(m.expected[0], rate=rate),
+            *(_cell(interval, rate=rate) for interval in (m.chosen, m.median, m.worst, m.expected[0])),
             _cell(m.expected[2], rate=rate) if len(m.expected) > 2 else Cell(MISSING),
             _width(low, high, rate=rate), _width(means.min(), means.max(), rate=rate),
             _beaten(m),
@@ -282,11 +307,15 @@ def _stability_table(analysis: Analysis, result: Robustness) -> Table | None:
         [Cell(analysis.title(name), kind="text"), *(_first(s.first[source][name]) for s, source in drawn)]
         for name in result.methods
     ]
-    taus = [Cell(number(stability.tau[source], 2), value=stability.tau[source]) for stability, source in drawn]
+    taus = [
+        Cell(number(s.tau[source], 2), " to ".join(number(t, 2) for t in s.tau_range[source]), "num", s.tau[source],
+             *s.tau_range[source])
+        for s, source in drawn
+    ]  # fmt: skip
     rows.append([Cell("Kendall’s τ with the order found", kind="text"), *taus])
     caption = (
         "How often each method is first when settings, seeds or prompts are drawn anew: by the setting that validation "
-        "chooses (best), and by the middle setting."
+        "chooses (best), and by the middle setting. Kendall’s τ: mean, and range of 95 % of the draws."
     )
     return Table(caption, head, rows, f"stability-{result.scores.split}-{result.scores.start}")
 

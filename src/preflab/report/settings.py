@@ -21,6 +21,7 @@ class MethodGrid:
         method: its name in the study.
         labels: label of every setting in `grid`.
         settings: hyper-parameters and learning rate of every setting in `grid`.
+        seeds: seeds of every setting in `grid`.
         grid: the scores. A setting that diverged with any seed scores what the start point scores, because a user who
             tries it is left with that; where the start point's score is not known, such settings are not in the grid.
         diverged: settings that diverged with any seed.
@@ -33,6 +34,7 @@ class MethodGrid:
     method: str
     labels: tuple[str, ...]
     settings: tuple[Mapping[str, Hashable], ...]
+    seeds: tuple[int, ...]
     grid: Grid
     diverged: tuple[str, ...]
     diverged_runs: int
@@ -135,6 +137,7 @@ def _method_grid(
         method=method,
         labels=tuple(labels),
         settings=tuple(settings),
+        seeds=tuple(int(seed) for seed in seeds),
         grid=Grid(np.stack(values), np.array(chosen_by)),
         diverged=tuple(diverged),
         diverged_runs=int((cells["status"] == "diverged").sum()),

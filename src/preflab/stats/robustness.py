@@ -52,10 +52,12 @@ class Stability:
         first: source of chance (`settings`, `seeds`, `items`, `all`) to method to share of draws in which it is first;
             ties are shared. Sources with one unit are absent.
         tau: source to mean Kendall correlation of the drawn order with the order found; 1 where nothing moves.
+        tau_range: source to the range that holds 95 % of the draws of that correlation.
     """
 
     first: Mapping[str, Mapping[str, float]]
     tau: Mapping[str, float]
+    tau_range: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,26 @@ def expected_best(values: ArrayLike, chosen_by: ArrayLike | None = None) -> Floa
     np.add.at(shared, tied, weights)
     spread = shared[tied] / np.bincount(tied)[tied][:, None]
     return np.asarray(x[..., ranks] @ spread)
+
+
+def expected_best_scores(grid: Grid, k: int) -> FloatArray:
+    """Expected score of every seed and item after trying k different settings at random, `[seed, item]`.
+
+    The expected best is a fixed mixture of the settings once it is settled what a search prefers, so two methods can be
+    compared on it item by item and seed by seed, like two settings.
+
+    Args:
+        grid: scores of a method.
+        k: settings tried, 1 to their number.
+
+    Raises:
+        ValueError: a k out of range.
+    """
+    n = len(grid.values)
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be from 1 to the number of settings, {n}; got {k}")
+    share = expected_best(np.eye(n), grid.chosen_by)[:, k - 1]
+    return np.asarray(np.tensordot(share, grid.values, axes=1))
 
 
 def expected_best_intervals(
@@ -201,7 +223,7 @@ def rank_stability(
     sources: dict[str, tuple[str, ...]] = {name: (name,) for name, n in units.items() if n > 1}
     if len(sources) > 1:
         sources["all"] = tuple(sources)
-    first, tau = {}, {}
+    first, tau, tau_range = {}, {}, {}
     for source, over in sources.items():
         rng = np.random.default_rng(seed)
         means = resampled_means(list(grids.values()), clusters=clusters, n_resamples=n_resamples, seed=seed, over=over)
@@ -216,8 +238,10 @@ def rank_stability(
         best = draws == draws.max(axis=1, keepdims=True)
         shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
         first[source] = dict(zip(grids, shares.tolist(), strict=True))
-        tau[source] = float(_kendall(draws, found).mean())
-    return Stability(first, tau)
+        taus = _kendall(draws, found)
+        low, high = np.quantile(taus, [0.025, 0.975])
+        tau[source], tau_range[source] = float(taus.mean()), (float(low), float(high))
+    return Stability(first, tau, tau_range)
 
 
 def main_effects(
