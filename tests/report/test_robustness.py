@@ -69,8 +69,8 @@ def test_the_safest_method_is_the_one_with_the_best_middle_setting(analysis):
     assert "Where validation searches the whole grid, lucky leads" in line
     assert "The orders differ: lucky, safe at their best, safe, lucky in the middle." in line
     assert budgets == (
-        "After equally many settings tried at random, on test prompts: with one setting safe leads (all others are told "
-        "apart below it); with the best of 4 lucky leads (all others are told apart below it)."
+        "After equally many settings tried at random, on test prompts: with one setting safe leads (all others are "
+        "told apart below it); with the best of 4 lucky leads (all others are told apart below it)."
     )
 
 
