@@ -45,7 +45,7 @@ class Amounts:
 
     def monitor(self) -> float:
         """Return the tokens of following validation rows through one training."""
-        n = self.config.train.monitor_points * self.config.train.monitor_rows
+        n = self.config.train.monitor_points * min(self.config.train.monitor_rows, self.rows("validation"))
         prompt, both = self.tokens("validation", ()), self.tokens("validation", PAIR)
         return n * (both + (both - prompt) / 2)  # an answer to another prompt beside the pair
 
