@@ -9,9 +9,10 @@ import pytest
 
 from preflab.report.analysis import analyse
 from preflab.report.claims import insights, starpo, threed, write_claims
-from preflab.report.claims.rules import Claim, Finding
+from preflab.report.claims.rules import Claim, Finding, phrase
 from preflab.report.tables import StudyTables
 from preflab.report.tasks import POCKET, task_scores
+from preflab.stats.comparisons import paired_comparison
 
 PROMPTS = 40  # of each family
 FAMILIES = [family for family, _ in POCKET.values()]
@@ -229,3 +230,8 @@ def test_the_page_of_claims_escapes_and_its_files_agree(tmp_path):
 
 def test_a_finding_keeps_its_rule():
     assert all(dataclasses.asdict(claim)["rule"] for claim in threed.CLAIMS)
+
+
+def test_a_difference_without_any_spread_says_so_instead_of_what_it_could_have_found():
+    same = np.full((2, 8), 0.5)
+    assert phrase(paired_comparison(same + 0.25, same), rate=False) == "+0.250 (the same on every prompt)"

@@ -87,6 +87,8 @@ def phrase(comparison: Comparison, *, rate: bool) -> str:
     change = score(found.estimate, rate=rate, sign=True) + difference_unit(rate=rate)
     if math.isnan(found.low):
         return f"{change} (no interval from one seed and prompt)"
+    if found.low == found.high:
+        return f"{change} (the same on every prompt)"
     text = f"{change} ({score_range(found, rate=rate, sign=True)}, {p_phrase(comparison.p)})"
     if told(comparison) == 0:
         text += f", where {size_of(comparison.minimum_detectable, rate=rate)} would be found four times in five"
