@@ -25,13 +25,15 @@ def write_study(folder: Path, tables: StudyTables) -> Path:
     """Write tables as the folder of a finished study and return it."""
     cells = []
     rng = np.random.default_rng(0)
-    parts = {name: dict(tuple(getattr(tables, name).groupby("cell"))) for name in ("pairs", "responses", "log")}
+    kinds = ("pairs", "responses", "snapshots", "log")
+    parts = {name: dict(tuple(getattr(tables, name).groupby("cell"))) for name in kinds}
     for cell in tables.cells.replace({np.nan: None}).to_dict("records"):
         place = cell["cell"]
         row = dict(cell, train=None, evaluate=None, diagnose=None, gradients=None, judge=None, benchmarks={})
         if place in parts["pairs"]:
             row["evaluate"] = f"artefacts/evaluate/{place}"
-            files = {name: parts[name][place].drop(columns="cell") for name in ("pairs", "responses")}
+            measured = [name for name in ("pairs", "responses", "snapshots") if place in parts[name]]
+            files = {name: parts[name][place].drop(columns="cell") for name in measured}
             _artefact(folder / row["evaluate"], files)
         if cell["method"]:
             row["train"] = f"artefacts/train/{place}"

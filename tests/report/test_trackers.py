@@ -19,7 +19,7 @@ from preflab.report.runs import file_name, tracked_runs
 from preflab.report.trackers import TRACKERS, track
 from preflab.stats.intervals import mean_interval
 
-SHAPE = Shape(methods=("dpo", "ipo"), starts=("base",), sizes=(64,), seeds=1, prompts=12, texts=HOSTILE)
+SHAPE = Shape(methods=("dpo", "ipo"), starts=("base",), sizes=(64,), seeds=1, prompts=12, texts=HOSTILE, snapshots=3)
 
 
 def needs(tracker):
@@ -55,7 +55,12 @@ def test_runs_hold_the_numbers_of_the_study(folder, runs):
         dynamics.to_dict()
     )
     assert run.settings["method"] == "dpo" and run.settings["learning_rate"] == cell["learning_rate"]
-    assert len(run.responses) == len(tables.responses[tables.responses["cell"] == cell["cell"]])
+    earlier = tables.snapshots[tables.snapshots["cell"] == cell["cell"]]
+    assert len(earlier) == 9
+    assert len(run.responses) == 9 + len(tables.responses[tables.responses["cell"] == cell["cell"]])
+    assert run.responses["step"].tolist()[:9] == earlier["step"].tolist() and run.responses["prompt"].notna().all()
+    means = earlier.groupby("step")["reward"].mean().to_dict()
+    assert {s: v["snapshots/reward"] for s, v in run.curves.items() if "snapshots/reward" in v} == pytest.approx(means)
 
 
 @needs("tensorboard")

@@ -33,7 +33,7 @@ class TrackedRun:
         settings: hyper-parameters and what else distinguishes cells.
         curves: what was measured during training; of a start point nothing.
         final: means on held-out prompts with `_low` and `_high` (95 %, over prompts), and costs.
-        responses: what it answered.
+        responses: what it answered; with `step` where it was asked on the way through its training too.
     """
 
     id: str
@@ -61,7 +61,8 @@ def tracked_runs(tables: StudyTables) -> Iterator[TrackedRun]:
     full = completed(tables)
     study = str(full.study.get("name") or "study")
     parts = {
-        name: dict(list(getattr(full, name).groupby("cell"))) for name in ("log", "dynamics", "pairs", "responses")
+        name: dict(list(getattr(full, name).groupby("cell")))
+        for name in ("log", "dynamics", "pairs", "responses", "snapshots")
     }
     for cell in full.cells.to_dict("records"):
         own = {name: frames.get(cell["cell"], getattr(full, name).iloc[:0]) for name, frames in parts.items()}
@@ -73,9 +74,9 @@ def tracked_runs(tables: StudyTables) -> Iterator[TrackedRun]:
             name=" ".join(map(str, filter(None, _named(cell)))),
             group=study,
             settings=settings,
-            curves=_curves(own["log"], own["dynamics"]),
+            curves=_curves(own["log"], own["dynamics"], own["snapshots"]),
             final=_final(replace(full, pairs=own["pairs"], responses=own["responses"]), cell),
-            responses=own["responses"][[name for name in _SHOWN if name in own["responses"]]].reset_index(drop=True),
+            responses=_answers(own["responses"], own["snapshots"], cell["n_steps"]),
         )
 
 
@@ -100,7 +101,18 @@ def _settings(cell: Mapping[str, Any]) -> dict[str, str | float]:
     return {name: value if isinstance(value, str | int | float) else str(value) for name, value in known.items()}
 
 
-def _curves(log: pd.DataFrame, dynamics: pd.DataFrame) -> Curves:
+def _answers(responses: pd.DataFrame, snapshots: pd.DataFrame, n_steps: float) -> pd.DataFrame:
+    """Return the responses, after those of earlier steps where there are such."""
+    final = responses[[name for name in _SHOWN if name in responses]]
+    if snapshots.empty:
+        return final.reset_index(drop=True)
+    of_prompt = [name for name in ("split", "row", "family", "prompt", "chosen", "rejected") if name in final]
+    earlier = snapshots[["step", "split", "row", "response", "n_tokens", "reward"]].merge(final[of_prompt])
+    both = pd.concat([earlier, final.assign(step=n_steps)], ignore_index=True)
+    return both[["step", *final.columns]].astype({"step": int})
+
+
+def _curves(log: pd.DataFrame, dynamics: pd.DataFrame, snapshots: pd.DataFrame) -> Curves:
     """Return values by the optimizer steps that were done when they were measured."""
     found: dict[int, dict[str, float]] = {}
     for prefix, frame in (("train", log), ("validation", dynamics)):
@@ -108,6 +120,9 @@ def _curves(log: pd.DataFrame, dynamics: pd.DataFrame) -> Curves:
         for step, row in zip(frame["step"], numbers.to_dict("records"), strict=True):
             values = {f"{prefix}/{name}": float(value) for name, value in row.items() if math.isfinite(value)}
             found.setdefault(int(step), {}).update(values)
+    for step, answers in snapshots.groupby("step")[["reward", "n_tokens"]].mean().iterrows():
+        values = {f"snapshots/{name}": float(value) for name, value in answers.items() if math.isfinite(value)}
+        found.setdefault(int(step), {}).update(values)
     return dict(sorted(found.items()))
 
 
