@@ -114,13 +114,14 @@ def test_what_to_try_next_is_a_command_with_what_it_would_cost(synthetic):
     cells = tables.cells.copy()
     cells.loc[cells["method"] != "", ["train_s", "evaluate_s", "diagnose_s"]] = [110.0, 10.0, 0.0]
     study = {**tables.study, "machine": {"workers": 2}}
-    steps = answer(analyse(replace(tables, cells=cells, study=study))).next_steps
+    found = answer(analyse(replace(tables, cells=cells, study=study)))
+    steps = found.next_steps
     # One more seed of two methods, two minutes each, two workers.
     assert any("`--set seeds=3` (about 2 min here)" in step for step in steps)
     (settle,) = [step for step in steps if "To settle" in step or "Do not chase" in step]
     assert "Do not chase" in settle or ("--set " in settle and "(about " in settle)
     assert any("`--set 'sizes=[256,1024]'`" in step for step in steps)
-    assert "behind `preflab run study.yaml --out runs/synthetic`" in steps[-1]
+    assert "behind `preflab run study.yaml --out runs/synthetic`" in found.grow
 
 
 def test_a_grid_is_widened_beyond_its_edge_by_the_same_factor(plain):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from preflab.diagnose.checkpoints import HARMFUL
 from preflab.report.analysis import Analysis
-from preflab.report.next_steps import next_steps, open_cells
+from preflab.report.next_steps import how_to_grow, next_steps, open_cells
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, compare_groups
 from preflab.report.robustness import safest
 from preflab.report.tables import Group
@@ -35,6 +35,7 @@ class Answer:
         effect: what the best method did to the model, where that should not be overlooked; else empty.
         sure: how sure that is, one sentence each.
         next_steps: what to try next, most useful first.
+        grow: what the `--set` of a step belongs to, else empty.
         winner: group of the best method, None without results.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     effect: str
     sure: tuple[str, ...]
     next_steps: tuple[str, ...]
+    grow: str
     winner: Group | None
 
 
@@ -53,16 +55,17 @@ def answer(analysis: Analysis) -> Answer:
     ranked = [r for start in analysis.starts if split and (r := analysis.ranking(split, start))]
     if not ranked:
         text = "The study has no finished and evaluated cell yet, so there is nothing to compare."
-        return Answer("nothing", "No answer yet", text, "", (), next_steps(analysis, None), None)
+        return Answer("nothing", "No answer yet", text, "", (), next_steps(analysis, None), "", None)
     best = max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate)
-    status = _status(best)
+    status, steps = _status(best), next_steps(analysis, best)
     return Answer(
         status=status,
         headline=("So far: " if open_cells(analysis) else "") + _headline(analysis, best, status),
         lead=_lead(analysis, best),
         effect=_effect(analysis, Group(best.start, best.rows[0].method, best.size)),
         sure=tuple(_sure(analysis, best)),
-        next_steps=next_steps(analysis, best),
+        next_steps=steps,
+        grow=how_to_grow(analysis, steps),
         winner=Group(best.start, best.rows[0].method, best.size),
     )
 

@@ -31,10 +31,15 @@ def next_steps(analysis: Analysis, best: Ranking | None) -> tuple[str, ...]:
     diverged = analysis.tables.cells[analysis.tables.cells["status"] == "diverged"]["method"].unique()
     if len(diverged):
         lines.append(f"Try smaller learning rates for {names([analysis.title(m) for m in diverged])}: cells diverged.")
-    if any("`--set " in line for line in lines):
-        command = analysis.tables.study["command"]
-        lines.append(f"Each `--set` goes behind `{command}`: the study grows, and only what is new is run.")
     return tuple(lines)
+
+
+def how_to_grow(analysis: Analysis, steps: Sequence[str]) -> str:
+    """Say what the `--set` of such steps belongs to; empty where none has one."""
+    if not any("`--set " in step for step in steps):
+        return ""
+    command = analysis.tables.study["command"]
+    return f"Each `--set` goes behind `{command}`: the study grows, and only what is new is run."
 
 
 def open_cells(analysis: Analysis) -> int:
