@@ -110,6 +110,18 @@ def test_without_test_scores_of_all_settings_validation_scores_are_shown_and_the
     assert "evaluate.settings=all" in render(analysis.tables)
 
 
+def test_what_validation_scores_cannot_show_is_not_spoken_of():
+    methods = {"dpo": (0.5, 0.6), "ipo": (0.4, 0.5)}
+    whole, scarce = (context(analyse(world(methods, evaluated=evaluated)), "sft") for evaluated in (True, False))
+    assert "the draws of settings, seeds and prompts." in whole["sentences"][0]
+    assert "the draws of settings and seeds." in scarce["sentences"][0]
+    assert "intervals over seeds and prompts. Dashed: the start point." in whole["figures"][0].caption
+    assert "intervals over seeds." in scarce["figures"][0].caption and "Dashed" not in scarce["figures"][0].caption
+    titles = [[title for title, _ in found["blocks"][0]["tables"][0].head] for found in (whole, scarce)]
+    # Two settings have no best of three, and the start point has no validation score.
+    assert set(titles[0]) - set(titles[1]) == {"Beat the start point"} and "Best of 3" not in titles[0]
+
+
 def test_unequal_grids_are_said_to_be_unequal_and_to_what_they_can_be_compared():
     found = context(analyse(world({"dpo": (0.5, 0.6, 0.7), "ipo": (0.4, 0.5)})), "sft")
     assert found["budgets"].startswith("Unequal tuning budgets from sft: dpo 3 settings in 9 runs and ipo 2 settings")

@@ -15,7 +15,7 @@ from preflab.report.analysis import SPLITS, Analysis
 from preflab.report.cells import Cell, Table, measured
 from preflab.report.edges import edges
 from preflab.report.equal_budgets import budget_sentence, budget_table
-from preflab.report.robustness_figures import curve_figure, effects_figure, kl_figure, profile_figure
+from preflab.report.robustness_figures import chance, curve_figure, effects_figure, kl_figure, profile_figure
 from preflab.report.settings import VALIDATION, MethodGrid, SettingScores, setting_scores
 from preflab.report.wording import MISSING, big, count, names, number, percent, probability, score, score_range, size_of
 from preflab.stats.comparisons import holm, paired_comparison
@@ -61,6 +61,12 @@ class Robustness:
     scores: SettingScores
     methods: Mapping[str, MethodRobustness]
     stability: Mapping[str, Stability]
+
+    @property
+    def chance(self) -> str:
+        """What the draws of its order draw anew, in words: validation scores hold no single prompts."""
+        n_seeds = max(grid.values.shape[1] for grid in self.scores.grids.values())
+        return names(["settings", *(["seeds"] if n_seeds > 1 else []), *(["prompts"] if self.scores.clusters else [])])
 
 
 def robustness(analysis: Analysis, start: str, split: str) -> Robustness | None:
@@ -114,6 +120,7 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
     return {
         "sentences": _sentences(analysis, found),
         "budgets": _budgets(analysis, found),
+        "chance": chance(found.values()),
         "edges": [line for start in starts if (line := _edges(analysis, start))],
         "validation_only": any(split == VALIDATION for _, split in found),
         "figures": [
@@ -141,7 +148,7 @@ def safest(analysis: Analysis, start: str, leader: str) -> str:
         return ""
     rate, middle = analysis.metric.is_rate, {name: m.median for name, m in found.methods.items()}
     safe = max(middle, key=lambda name: middle[name].estimate)
-    often = f"in {_share(found.stability['median'], safe)} of the draws of settings, seeds and prompts"
+    often = f"in {_share(found.stability['median'], safe)} of the draws of {found.chance}"
     value = f"{score(middle[safe].estimate, rate=rate)} ({score_range(middle[safe], rate=rate)})"
     if safe == leader:
         return f"It is also the safest without a search over settings: its middle setting scores {value}, best {often}."
@@ -169,8 +176,8 @@ def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) 
         )
         if result.scores.start_values is not None:
             text += f", the start point {score(float(result.scores.start_values.mean()), rate=rate)}"
-        text += f"; it has the best middle setting in {_share(result.stability['median'], typical[0])} of the draws of "
-        text += "settings, seeds and prompts. "
+        often = _share(result.stability["median"], typical[0])
+        text += f"; it has the best middle setting in {often} of the draws of {result.chance}. "
         own = _share(result.stability["best"], best[0])
         if best[0] == typical[0]:
             text += f"It also leads where validation searches the whole grid ({own})."
@@ -278,6 +285,8 @@ def _table(analysis: Analysis, result: Robustness) -> Table:
     caption = (
         f"Scores over the settings of each method, {_SPLIT_NAMES[split]}, {count(analysis.size, 'training pair')}."
     )
+    shown = [k for k, column in enumerate(zip(*rows, strict=True)) if any(cell.text != MISSING for cell in column)]
+    head, rows = [head[k] for k in shown], [[row[k] for k in shown] for row in rows]
     return Table(caption, head, rows, f"robustness-{split}-{result.scores.start}")
 
 

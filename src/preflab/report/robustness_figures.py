@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def curve_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]
         about = ("expected-best", "Expected score after trying k settings; the numbers are in the tables.")
     caption = (
         "What to expect after trying k settings at random and keeping the one that validation prefers. Bands: 95 % "
-        "intervals over seeds and prompts. Dashed: the start point."
+        f"intervals over {chance(shown.values())}.{_dashed(shown)}"
     )
     return drawn(figure, *about, caption, points)
 
@@ -79,7 +79,7 @@ def profile_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustnes
         about = ("profile", "Share of settings that reach a score, by method; the numbers are in the tables.")
     caption = (
         "How many settings of a method reach a score (performance profile): further right is better, a steep line "
-        "depends little on settings. Dashed: the start point."
+        f"depends little on settings.{_dashed(shown)}"
     )
     return drawn(figure, *about, caption, points)
 
@@ -162,7 +162,7 @@ def effects_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustnes
     start, split = next(iter(found))
     caption = (
         f"Score by hyper-parameter, from {start}, {SPLIT_TITLES[split]}. Dots: single runs; line: mean over all other "
-        "settings. Dashed: the start point."
+        f"settings.{_dashed({(start, split): result})}"
     )
     return drawn(figure, *about, caption, points)
 
@@ -194,6 +194,16 @@ def _by_value(axis: Any, analysis: Analysis, result: Robustness, name: str, para
     axis.set_xticks(range(len(order)), [_level(v) for v in order])
     axis.set_xlim(-0.4, len(order) - 0.6)
     axis.set_title(f"{analysis.title(name)}: {parameter}")
+
+
+def chance(found: Iterable[Robustness]) -> str:
+    """Say what intervals are over: validation scores hold no single prompts."""
+    return "seeds and prompts" if any(result.scores.clusters for result in found) else "seeds"
+
+
+def _dashed(shown: Mapping[Any, Robustness]) -> str:
+    known = any(result.scores.start_values is not None for result in shown.values())
+    return " Dashed: the start point." if known else ""
 
 
 def _level(value: object) -> str:
