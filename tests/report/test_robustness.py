@@ -146,9 +146,7 @@ def test_a_best_setting_at_the_end_of_the_grid_is_told():
     tables = world({"wide": (0.1, 0.2, 0.3, 0.9), "narrow": (0.5, 0.52)})
     cells = tables.cells.assign(edge=tables.cells["method"] == "wide")
     (line,) = context(analyse(replace(tables, cells=cells)), "sft")["edges"]
-    assert line.startswith(
-        "From sft the best setting lies at the end of what was tried for wide (learning_rate 0.1, the highest)"
-    )
+    assert line == "from sft: wide (learning_rate 0.1, the highest)"
 
 
 def test_a_study_without_grids_has_no_such_section():

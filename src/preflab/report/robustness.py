@@ -17,6 +17,7 @@ from preflab.report.edges import edges
 from preflab.report.equal_budgets import budget_sentence, budget_table
 from preflab.report.robustness_figures import chance, curve_figure, effects_figure, kl_figure, profile_figure
 from preflab.report.settings import VALIDATION, MethodGrid, SettingScores, setting_scores
+from preflab.report.svg import FigureText
 from preflab.report.wording import MISSING, big, count, names, number, percent, probability, score, score_range, size_of
 from preflab.stats.comparisons import holm, paired_comparison
 from preflab.stats.intervals import Interval, wilson_interval
@@ -123,16 +124,14 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
         "chance": chance(found.values()),
         "edges": [line for start in starts if (line := _edges(analysis, start))],
         "validation_only": any(split == VALIDATION for _, split in found),
-        "figures": [
-            figure
-            for figure in (
-                curve_figure(analysis, found), profile_figure(analysis, found), kl_figure(analysis, best_start),
-                effects_figure(analysis, found),
-            )
-            if figure is not None
-        ],
+        "figures": _drawn_ones(curve_figure(analysis, found), kl_figure(analysis, best_start)),
+        "folded_figures": _drawn_ones(profile_figure(analysis, found), effects_figure(analysis, found)),
         "blocks": [_block(analysis, r, opened=k == 0) for k, r in enumerate(found.values())],
-    }  # fmt: skip
+    }
+
+
+def _drawn_ones(*figures: FigureText | None) -> list[FigureText]:
+    return [figure for figure in figures if figure is not None]
 
 
 def safest(analysis: Analysis, start: str, leader: str) -> str:
@@ -196,17 +195,11 @@ def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) 
 
 def _edges(analysis: Analysis, start: str) -> str:
     """Say which selected values are the last ones tried, all methods together; empty where none is."""
-    found = edges(analysis, start, analysis.size)
-    if not found:
-        return ""
     said = [
         f"{analysis.title(e.method)} ({e.name} {e.value:g}, the {e.side})" if e.name else analysis.title(e.method)
-        for e in found
+        for e in edges(analysis, start, analysis.size)
     ]
-    return (
-        f"From {start} the best setting lies at the end of what was tried for {names(said)}: a wider grid may hold a "
-        "better one, so these methods may be undersold."
-    )
+    return f"from {start}: {names(said)}" if said else ""
 
 
 def _share(stability: Stability, method: str) -> str:
