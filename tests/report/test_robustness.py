@@ -124,8 +124,11 @@ def test_what_validation_scores_cannot_show_is_not_spoken_of():
 
 def test_unequal_grids_are_said_to_be_unequal_and_to_what_they_can_be_compared():
     found = context(analyse(world({"dpo": (0.5, 0.6, 0.7), "ipo": (0.4, 0.5)})), "sft")
-    assert found["budgets"].startswith("Unequal tuning budgets from sft: dpo 3 settings in 9 runs and ipo 2 settings")
+    assert found["budgets"].startswith("Unequal tuning budgets from sft: dpo 3 settings in 9 runs; ipo 2 settings in")
     assert "compare the expected best of 2" in found["budgets"]
+    fixed = context(analyse(world({"dpo": (0.5, 0.6, 0.7), "ipo": (0.4, 0.5), "kto": (0.4,), "cpo": (0.3,)})), "sft")
+    assert "ipo 2 settings in 6 runs; kto and cpo 1 setting in 3 runs. A larger grid finds" in fixed["budgets"]
+    assert "compare one random setting" in fixed["budgets"]
     equal = context(analyse(world({"dpo": (0.5, 0.6), "ipo": (0.4, 0.5)})), "sft")
     assert equal["budgets"].startswith("Equal tuning budgets: 2 settings, 6 runs for every method from sft; ")
 
@@ -147,6 +150,18 @@ def test_a_best_setting_at_the_end_of_the_grid_is_told():
     cells = tables.cells.assign(edge=tables.cells["method"] == "wide")
     (line,) = context(analyse(replace(tables, cells=cells)), "sft")["edges"]
     assert line == "from sft: wide (learning_rate 0.1, the highest)"
+
+
+def test_the_end_of_a_level_stretch_is_told_and_is_no_reason_to_widen_a_grid():
+    tables = world({"wide": (0.1, 0.9), "level": (0.8, 0.8)})
+    found = analyse(replace(tables, cells=tables.cells.assign(edge=tables.cells["selected"])))
+    (line,) = context(found, "sft")["edges"]
+    assert line == (
+        "from sft: wide (learning_rate 0.001, the highest) and level (learning_rate 0.0001, the lowest; the next value "
+        "is as good)"
+    )
+    (warning,) = [each for each in found.findings if each.code == "grid_edge"]
+    assert "for wide;" in warning.text
 
 
 def test_a_study_without_grids_has_no_such_section():

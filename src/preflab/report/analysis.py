@@ -8,6 +8,7 @@ import pandas as pd
 from preflab.diagnose.findings import Contest, Finding, Judged, diagnose
 from preflab.diagnose.properties import Properties, properties
 from preflab.report.behaviour import Behaviour, behaviours
+from preflab.report.edges import steep
 from preflab.report.effects import Effect, effects
 from preflab.report.ranking import POOLED, Ranking, rank_methods, rank_pooled
 from preflab.report.tables import Group, Measure, Metric, StudyTables, completed, headline_metric, measure
@@ -93,7 +94,7 @@ def analyse(tables: StudyTables) -> Analysis:
         behaviour={split: behaviours(full, split) for split in SPLITS},
         properties=properties(full.cells, full.dynamics),
         effects=found,
-        findings=diagnose(_with_titles(full), full.responses, _contests(full, rankings, metric), _judged(full, found)),
+        findings=diagnose(_for_findings(full), full.responses, _contests(full, rankings, metric), _judged(full, found)),
         missing=_missing(full, scores),
     )
 
@@ -126,9 +127,11 @@ def _title(tables: StudyTables, method: str) -> str:
     return str(tables.study.get("cards", {}).get(method, {}).get("title") or method)
 
 
-def _with_titles(tables: StudyTables) -> pd.DataFrame:
+def _for_findings(tables: StudyTables) -> pd.DataFrame:
+    """Return the cells with methods named for people, and without edges where the next value is as good."""
     titles = {name: str(card.get("title") or name) for name, card in tables.study.get("cards", {}).items()}
-    return tables.cells.assign(method=tables.cells["method"].replace(titles))
+    cells = tables.cells
+    return cells.assign(method=cells["method"].replace(titles), edge=cells["edge"] & steep(cells))
 
 
 def _rankings(scores: Mapping[str, Measure], starts: tuple[str, ...], size: int) -> dict[tuple[str, str], Ranking]:

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from preflab.report.analysis import Analysis
+import pandas as pd
+
+from preflab.stats.intervals import seed_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +20,15 @@ class Edge:
             its hyper-parameters do not say of what.
         value: what was selected.
         tried: every value that was tried, ascending.
+        flat: whether the next value is as good: validation does not tell the two apart over the seeds, at 5 %. One seed
+            cannot say so.
     """
 
     method: str
     name: str
     value: float
     tried: tuple[float, ...]
+    flat: bool = False
 
     @property
     def side(self) -> str:
@@ -30,22 +36,51 @@ class Edge:
         return "lowest" if self.value == self.tried[0] else "highest"
 
 
-def edges(analysis: Analysis, start: str, size: int) -> list[Edge]:
-    """Return the selected values at the end of a searched axis, each once, in the order of the methods."""
-    cells = analysis.tables.cells
-    mine = cells[cells["edge"] & cells["selected"] & (cells["start"] == start) & (cells["size"] == size)]
+def edges(cells: pd.DataFrame, start: str, size: int) -> list[Edge]:
+    """Return the selected values at the end of a searched axis, each once, in the order of the methods.
+
+    Args:
+        cells: completed table of cells.
+        start: start point.
+        size: number of training pairs.
+    """
+    here = cells[(cells["start"] == start) & (cells["size"] == size) & (cells["method"] != "")]
     found: dict[Edge, None] = {}
-    for method in (m for m in analysis.methods if m in set(mine["method"])):
+    for method, mine in here[here["edge"] & here["selected"]].groupby("method", sort=False):
         tried = [values_of(each) for each in cells[cells["method"] == method].to_dict("records")]
+        runs = here[here["method"] == method].to_dict("records")
         own = [
-            Edge(method, name, value, levels)
-            for cell in mine[mine["method"] == method].to_dict("records")
+            Edge(str(method), name, value, levels, _flat(runs, cell, name, levels[1 if value == levels[0] else -2]))
+            for cell in mine.to_dict("records")
             for name, value in values_of(cell).items()
             if len(levels := tuple(sorted({values[name] for values in tried if name in values}))) > 1
             and value in (levels[0], levels[-1])
         ]
-        found |= dict.fromkeys(own or [Edge(method, "", math.nan, ())])
+        found |= dict.fromkeys(own or [Edge(str(method), "", math.nan, ())])
     return list(found)
+
+
+def steep(cells: pd.DataFrame) -> pd.Series:
+    """Return for every cell whether its group has a selected value at the end of an axis that beats the next one."""
+    groups = cells[["start", "size", "method"]]
+    found = {
+        (start, size, edge.method)
+        for start, size in groups[["start", "size"]].drop_duplicates().itertuples(index=False, name=None)
+        for edge in edges(cells, start, size)
+        if not edge.flat
+    }
+    return pd.Series([key in found for key in groups.itertuples(index=False, name=None)], index=cells.index, dtype=bool)
+
+
+def _flat(runs: list[dict[Any, Any]], chosen: Mapping[Any, Any], name: str, near: float) -> bool:
+    """Return whether a chosen setting and the one that differs in one value only are not told apart over seeds."""
+    wanted = values_of(chosen)
+    by_seed = [
+        {run["seed"]: run["validation"] for run in runs if values_of(run) == values and not pd.isna(run["validation"])}
+        for values in (wanted, wanted | {name: near})
+    ]
+    gaps = [by_seed[0][seed] - by_seed[1][seed] for seed in by_seed[0] if seed in by_seed[1]]
+    return len(gaps) > 1 and not seed_interval(gaps).low > 0
 
 
 def values_of(cell: Mapping[str, object]) -> dict[str, float]:

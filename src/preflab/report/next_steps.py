@@ -119,7 +119,7 @@ def _components(analysis: Analysis, best: Ranking, rival: str) -> Components | N
 def _grid(analysis: Analysis, best: Ranking) -> list[str]:
     """Name hyper-parameters of the best two methods whose selected value is the last one tried, and the next value."""
     leading = [row.method for row in best.contenders[:2]]
-    found = [edge for edge in edges(analysis, best.start, best.size) if edge.method in leading]
+    found = [e for e in edges(analysis.tables.cells, best.start, best.size) if e.method in leading and not e.flat]
     said = [_wider(analysis, edge) for edge in found if edge.name]
     rest = [analysis.title(edge.method) for edge in found if not edge.name]
     if rest:

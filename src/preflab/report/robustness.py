@@ -5,6 +5,7 @@ References:
     typical case side by side, and scores over all settings instead of those of the best one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ from preflab.report.analysis import SPLITS, Analysis
 from preflab.report.cells import Cell, Table, measured
 from preflab.report.edges import edges
 from preflab.report.equal_budgets import budget_sentence, budget_table
+from preflab.report.ranking import SIGNIFICANT
 from preflab.report.robustness_figures import chance, curve_figure, effects_figure, kl_figure, profile_figure
-from preflab.report.settings import VALIDATION, MethodGrid, SettingScores, setting_scores
+from preflab.report.settings import ENDED, VALIDATION, MethodGrid, SettingScores, setting_scores
 from preflab.report.svg import FigureText
 from preflab.report.wording import MISSING, big, count, names, number, percent, probability, score, score_range, size_of
 from preflab.stats.comparisons import holm, paired_comparison
-from preflab.stats.intervals import Interval, wilson_interval
-from preflab.stats.robustness import Stability, expected_best_intervals, main_effects, rank_stability, resampled_means
+from preflab.stats.intervals import Interval, crossed_interval, wilson_interval
+from preflab.stats.robustness import Stability, expected_best_intervals, main_effects, rank_stability
 
 _SPLIT_NAMES = {"test": "test prompts", "ood": "out-of-distribution prompts", VALIDATION: "validation scores"}
 
@@ -76,16 +78,18 @@ def robustness(analysis: Analysis, start: str, split: str) -> Robustness | None:
     if scores is None:
         return None
     clusters = scores.clusters or None
-    methods = {name: _method(found, scores) for name, found in scores.methods.items()}
+    ranking = analysis.ranking(split, start)
+    quoted = {row.method: row.overall for row in ranking.rows} if ranking else {}
+    methods = {name: _method(found, scores, quoted.get(name)) for name, found in scores.methods.items()}
     grids = scores.grids
     stability = {kind: rank_stability(grids, kind, clusters=clusters) for kind in ("best", "median") if len(grids) > 1}
     return Robustness(scores, methods, stability)
 
 
-def _method(found: MethodGrid, scores: SettingScores) -> MethodRobustness:
+def _method(found: MethodGrid, scores: SettingScores, quoted: Interval | None) -> MethodRobustness:
     clusters, grid = scores.clusters or None, found.grid
-    draws = resampled_means([grid], clusters=clusters)[0]
-    chosen = grid.chosen_by == grid.chosen_by.max()
+    means = grid.means
+    middle = np.argsort(means, kind="stable")[(len(means) - 1) // 2 : len(means) // 2 + 1]
     better = clearly = None
     if scores.start_values is not None:
         start = np.broadcast_to(scores.start_values, grid.values.shape[1:])
@@ -93,21 +97,23 @@ def _method(found: MethodGrid, scores: SettingScores) -> MethodRobustness:
         tests = [paired_comparison(grid.values[k], start, clusters=clusters) for k in tried]
         better = sum(test.difference.estimate > 0 for test in tests)
         adjusted = holm([test.p for test in tests])
-        clearly = sum(p < 0.05 and t.difference.estimate > 0 for p, t in zip(adjusted, tests, strict=True))
+        clearly = sum(p < SIGNIFICANT and t.difference.estimate > 0 for p, t in zip(adjusted, tests, strict=True))
+
+    def of(settings: Any) -> Interval:
+        return crossed_interval(grid.values[settings].mean(axis=0), clusters=clusters)
+
+    chosen = of(grid.chosen_by == grid.chosen_by.max())
+    # The ranking knows more of the variance of seeds than one setting does.
+    same = quoted is not None and math.isclose(quoted.estimate, chosen.estimate, rel_tol=1e-9, abs_tol=1e-12)
     return MethodRobustness(
         found=found,
-        chosen=_drawn(float(grid.means[chosen].mean()), draws[:, chosen].mean(axis=1), grid.values.shape),
-        median=_drawn(float(np.median(grid.means)), np.median(draws, axis=1), grid.values.shape),
-        worst=_drawn(float(grid.means.min()), draws[:, grid.means.argmin()], grid.values.shape),
+        chosen=quoted if quoted is not None and same else chosen,
+        median=of(middle),
+        worst=of([means.argmin()]),
         expected=expected_best_intervals(grid, clusters=clusters),
         better=better,
         clearly=clearly,
     )
-
-
-def _drawn(estimate: float, draws: Any, shape: tuple[int, ...]) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975]) if max(shape[1:]) > 1 else (np.nan, np.nan)
-    return Interval(estimate, float(low), float(high), float(draws.std(ddof=1)), shape[1], np.inf, "bootstrap")
 
 
 def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
@@ -195,10 +201,10 @@ def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) 
 
 def _edges(analysis: Analysis, start: str) -> str:
     """Say which selected values are the last ones tried, all methods together; empty where none is."""
-    said = [
-        f"{analysis.title(e.method)} ({e.name} {e.value:g}, the {e.side})" if e.name else analysis.title(e.method)
-        for e in edges(analysis, start, analysis.size)
-    ]
+    said = []
+    for e in edges(analysis.tables.cells, start, analysis.size):
+        about = f" ({e.name} {e.value:g}, the {e.side}{'; the next value is as good' if e.flat else ''})"
+        said.append(analysis.title(e.method) + (about if e.name else ""))
     return f"from {start}: {names(said)}" if said else ""
 
 
@@ -209,21 +215,26 @@ def _share(stability: Stability, method: str) -> str:
 
 def _budgets(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> str:
     """State whether all methods had the same budget of settings, runs and tokens."""
-    (start, _), result = next(iter(found.items()))
-    searched = {name: m.found for name, m in result.methods.items()}
-    tried = {name: (len(m.labels) + m.stopped + _missing(m), m.runs) for name, m in searched.items()}
-    tokens = [m.tokens for m in searched.values()]
+    start, _ = next(iter(found))
+    cells = analysis.tables.cells
+    trained = cells[(cells["start"] == start) & (cells["size"] == analysis.size) & (cells["method"] != "")]
+    trained = trained[trained["status"].isin(ENDED)]
+    tried = {str(name): (mine["setting"].nunique(), len(mine)) for name, mine in trained.groupby("method", sort=False)}
+    tokens = [float(mine["tokens"].sum()) for _, mine in trained.groupby("method")]
     if len(set(tried.values())) == 1:
         n_settings, runs = next(iter(tried.values()))
         text = (
             f"Equal tuning budgets: {count(n_settings, 'setting')}, {count(runs, 'run')} for every method from {start}"
         )
     else:
-        parts = [f"{analysis.title(name)} {n} settings in {runs} runs" for name, (n, runs) in tried.items()]
-        fewest = min(len(m.expected) for m in result.methods.values())
+        alike: dict[tuple[int, int], list[str]] = {}
+        for name, budget in tried.items():
+            alike.setdefault(budget, []).append(analysis.title(name))
+        parts = [f"{names(who)} {count(n, 'setting')} in {count(runs, 'run')}" for (n, runs), who in alike.items()]
+        fewest = min(n for n, _ in tried.values())
         text = (
-            f"Unequal tuning budgets from {start}: {names(parts)}; a larger grid finds a better best by chance alone, "
-            f"so compare the expected best of {fewest}"
+            f"Unequal tuning budgets from {start}: {'; '.join(parts)}. A larger grid finds a better best by chance "
+            f"alone, so compare {'one random setting' if fewest == 1 else f'the expected best of {fewest}'}"
         )
     if min(tokens) > 0:
         same = max(tokens) / min(tokens) < 1.02
@@ -231,11 +242,6 @@ def _budgets(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) ->
             f"; training tokens {big(min(tokens))} to {big(max(tokens))}"
         )  # fmt: skip
     return text + "."
-
-
-def _missing(found: MethodGrid) -> int:
-    """Return the diverged settings that are not among the scores."""
-    return sum(label not in found.labels for label in found.diverged)
 
 
 def _block(analysis: Analysis, result: Robustness, *, opened: bool) -> dict[str, Any]:

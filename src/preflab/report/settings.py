@@ -12,6 +12,9 @@ from preflab.stats.robustness import Grid
 VALIDATION = "validation"
 """Where the scores come from when unselected settings were not evaluated on the test splits."""
 
+ENDED = ("done", "diverged", "stopped")
+"""States of trainings that have ended, well or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class MethodGrid:
@@ -28,7 +31,6 @@ class MethodGrid:
         diverged_runs: runs that diverged.
         runs: runs that ended, diverged ones among them.
         stopped: settings that successive halving stopped, which are not in the grid.
-        tokens: training tokens of all runs.
     """
 
     method: str
@@ -40,7 +42,6 @@ class MethodGrid:
     diverged_runs: int
     runs: int
     stopped: int
-    tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def setting_scores(tables: StudyTables, metric: Metric, start: str, size: int, s
         split: `test` or `ood`, where every setting was evaluated; or `VALIDATION`.
     """
     cells = tables.cells[(tables.cells["start"] == start) & (tables.cells["size"] == size)]
-    cells = cells[(cells["method"] != "") & cells["status"].isin(["done", "diverged", "stopped"])]
+    cells = cells[(cells["method"] != "") & cells["status"].isin(ENDED)]
     starts = tables.cells[(tables.cells["start"] == start) & (tables.cells["method"] == "")]
     if split == VALIDATION:
         wide = cells.loc[cells["status"] == "done"].set_index("cell")["validation"].dropna().to_frame().T
@@ -143,7 +144,6 @@ def _method_grid(
         diverged_runs=int((cells["status"] == "diverged").sum()),
         runs=int(cells["status"].isin(["done", "diverged"]).sum()),
         stopped=stopped,
-        tokens=float(cells["tokens"].sum()),
     )
 
 

@@ -5,7 +5,6 @@ other seeds and other items. Only rank stability also draws settings, to ask whe
 have turned the order.
 """
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from preflab.stats.intervals import Clusters, FloatArray, Interval, check_level, cluster_codes, vector_of
+from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes, crossed_interval, vector_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,7 @@ def expected_best_scores(grid: Grid, k: int) -> FloatArray:
     return np.asarray(np.tensordot(share, grid.values, axes=1))
 
 
-def expected_best_intervals(
-    grid: Grid, *, clusters: Clusters = None, n_resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[Interval, ...]:
+def expected_best_intervals(grid: Grid, *, clusters: Clusters = None, level: float = 0.95) -> tuple[Interval, ...]:
     """Expected best of k = 1 .. n settings, each with an interval over seeds and items.
 
     The order in which a search prefers settings stays what validation found.
@@ -143,11 +140,8 @@ def expected_best_intervals(
     Raises:
         ValueError: a level out of range.
     """
-    check_level(level)
-    draws = expected_best(resampled_means([grid], clusters=clusters, n_resamples=n_resamples, seed=seed)[0],
-                          grid.chosen_by)  # fmt: skip
-    curve = expected_best(grid.means, grid.chosen_by)
-    return tuple(_interval(float(v), d, grid, level) for v, d in zip(curve, draws.T, strict=True))
+    scores = (expected_best_scores(grid, k) for k in range(1, len(grid.values) + 1))
+    return tuple(crossed_interval(table, clusters=clusters, level=level) for table in scores)
 
 
 def resampled_means(
@@ -245,13 +239,7 @@ def rank_stability(
 
 
 def main_effects(
-    grid: Grid,
-    settings: Sequence[Mapping[str, Hashable]],
-    *,
-    clusters: Clusters = None,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    grid: Grid, settings: Sequence[Mapping[str, Hashable]], *, clusters: Clusters = None, level: float = 0.95
 ) -> dict[str, MainEffect]:
     """What every hyper-parameter that varies does to the score, averaged over the others.
 
@@ -259,18 +247,14 @@ def main_effects(
         grid: scores of the method.
         settings: the hyper-parameters of every setting, in the grid's order.
         clusters: label of the cluster of each item, `[item]`.
-        n_resamples: draws for the intervals.
-        seed: seed of the resampling.
         level: confidence level in (0, 1).
 
     Raises:
         ValueError: not one entry per setting, or a level out of range.
     """
-    check_level(level)
     if len(settings) != len(grid.values):
         raise ValueError(f"{len(settings)} settings for {len(grid.values)} rows of scores")
     means = grid.means
-    draws = resampled_means([grid], clusters=clusters, n_resamples=n_resamples, seed=seed)[0]
     total = float(((means - means.mean()) ** 2).sum())
     result = {}
     for name in dict.fromkeys(name for setting in settings for name in setting):
@@ -282,12 +266,12 @@ def main_effects(
         members /= members.sum(axis=1, keepdims=True)
         levels = members @ means
         top, bottom = int(levels.argmax()), int(levels.argmin())
-        span = draws @ (members[top] - members[bottom])
+        span = np.tensordot(members[top] - members[bottom], grid.values, axes=1)
         between = float(((levels[[values.index(mine) for mine in column]] - means.mean()) ** 2).sum())
         order = sorted(range(len(values)), key=lambda k: _key(values[k]))
         result[name] = MainEffect(
             levels={values[k]: float(levels[k]) for k in order},
-            span=_interval(float(levels[top] - levels[bottom]), span, grid, level),
+            span=crossed_interval(span, clusters=clusters, level=level),
             share=between / total if total > 0 else 0.0,
         )
     return result
@@ -314,14 +298,6 @@ def _counts(n: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
     if n == 1:
         return np.ones((n_resamples, 1))
     return rng.multinomial(n - 1, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
-
-
-def _interval(estimate: float, draws: FloatArray, grid: Grid, level: float) -> Interval:
-    n_seeds, n_items = grid.values.shape[1:]
-    if n_seeds == n_items == 1:
-        return Interval(estimate, math.nan, math.nan, math.nan, 1, math.inf, "bootstrap", level)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), float(draws.std(ddof=1)), n_seeds, math.inf, "bootstrap", level)
 
 
 def _log_comb(n: ArrayLike, k: ArrayLike) -> FloatArray:
