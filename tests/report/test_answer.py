@@ -44,7 +44,23 @@ def test_methods_that_do_not_beat_the_start_point_are_not_recommended(plain, syn
         tables = shifted(tables, synthetic, method, -0.2)
     verdict = answer(analyse(tables))
     assert verdict.status == "no gain"
-    assert verdict.headline.startswith("Keep the start point")
+    assert verdict.headline == "No gain shown: no method is told apart above its start point, sft"
+    assert verdict.sure[0].startswith("A true gain of 0.0") and "may well be there and missed" in verdict.sure[0]
+
+
+def test_accuracy_is_settled_by_pairs_and_only_by_as_many_as_there_are(synthetic):
+    shape = synthetic.Shape(methods=("dpo", "ln_dpo"), starts=("sft",), prompts=60, seeds=1, diverged=False)
+    tables = synthetic.make(shape)
+    tables = replace(tables, responses=tables.responses.drop(columns="reward"))
+
+    def settle(rows):
+        study = {**tables.study, "data": {"splits": {"test": rows}}}
+        found = answer(analyse(replace(tables, study=study)))
+        assert "on 60 test pairs" in found.lead.replace("\xa0", " ")
+        return next(step for step in found.next_steps if step.startswith("To settle"))
+
+    assert "`--set evaluate.n_pairs=" in settle(10**6) and "n_prompts" not in settle(10**6)
+    assert "test pairs (the split holds 60)" in settle(60) and "evaluate." not in settle(60)
 
 
 def test_one_method_and_one_seed_admit_what_they_do_not_know(synthetic):

@@ -181,7 +181,7 @@ def test_one_seed_gives_intervals_over_prompts_only_and_no_stability_over_seeds(
 
 
 def test_the_page_has_the_section_with_its_figures_and_escapes_names():
-    page = render(world({"<b>dpo": (0.5, 0.6), "ipo": (0.4, 0.5)}))
+    page = render(world({"<b>dpo": (0.5, 0.6, 0.7), "ipo": (0.4, 0.5)}))
     section = page.partition('<section id="robustness"')[2].partition("</section>")[0]
     assert section.count("<svg") == 4 and "<b>dpo" not in page and "&lt;b&gt;dpo" in section
 

@@ -59,6 +59,20 @@ class Analysis:
         found = self.rankings.get((split, start))
         return found if found is not None and found.rows else None
 
+    @property
+    def leading(self) -> Ranking | None:
+        """The ranking that the answer speaks of: of the start point whose best method scores highest."""
+        split = next(iter(self.scores), "")
+        ranked = [found for start in self.starts if (found := self.ranking(split, start))]
+        return max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate, default=None)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What methods are ranked from: the start point of the answer, the other ones, and all together."""
+        first = self.leading.start if self.leading else ""
+        found = [*sorted(self.starts, key=lambda start: start != first), POOLED]
+        return tuple(s for s in found if any(self.ranking(split, s) for split in SPLITS))
+
     def title(self, method: str) -> str:
         """Return a method's name for people."""
         if not method:

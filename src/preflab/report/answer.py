@@ -1,5 +1,6 @@
 """The answer in words: which method, at which setting, how sure, and what to try next."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,8 @@ from preflab.report.analysis import Analysis
 from preflab.report.next_steps import how_to_grow, next_steps, open_cells
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, compare_groups
 from preflab.report.robustness import safest
-from preflab.report.tables import Group
+from preflab.report.second_opinion import win_rate_doubts
+from preflab.report.tables import ACCURACY, Group
 from preflab.report.wording import (
     count,
     difference_unit,
@@ -51,12 +53,10 @@ class Answer:
 
 def answer(analysis: Analysis) -> Answer:
     """Return the verdict of a study on its test split, or on whatever split it has."""
-    split = next(iter(analysis.scores), None)
-    ranked = [r for start in analysis.starts if split and (r := analysis.ranking(split, start))]
-    if not ranked:
+    best = analysis.leading
+    if best is None:
         text = "The study has no finished and evaluated cell yet, so there is nothing to compare."
         return Answer("nothing", "No answer yet", text, "", (), next_steps(analysis, None), "", None)
-    best = max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate)
     status, steps = _status(best), next_steps(analysis, best)
     return Answer(
         status=status,
@@ -85,7 +85,7 @@ def _headline(analysis: Analysis, best: Ranking, status: Status) -> str:
     if status == "settled":
         return f"Use {title}, starting from {best.start}"
     if status == "no gain":
-        return f"Keep the start point: no method is reliably better than {best.start}"
+        return f"No gain shown: no method is told apart above its start point, {best.start}"
     if status == "single":
         return f"{title} improves on {best.start}; it was compared with nothing else"
     if len(rivals) > 3:
@@ -95,6 +95,7 @@ def _headline(analysis: Analysis, best: Ranking, status: Status) -> str:
 
 def _lead(analysis: Analysis, best: Ranking) -> str:
     top, rate = best.rows[0], analysis.metric.is_rate
+    item = "test pair" if analysis.metric.name == ACCURACY.name else "test prompt"
     settings = analysis.settings(Group(best.start, top.method, best.size))
     setting = f"{settings[0]}, " if len(settings) == 1 and settings[0] else ""
     if len(settings) > 1:
@@ -103,14 +104,14 @@ def _lead(analysis: Analysis, best: Ranking) -> str:
     text += (
         f"{analysis.title(top.method)} at {setting}{count(best.size, 'training pair')}: "
         f"{analysis.metric.label.lower()} {score(top.overall.estimate, rate=rate)} "
-        f"(95 % interval {score_range(top.overall, rate=rate)}) on {count(best.n_items, 'test prompt')}"
+        f"(95 % interval {score_range(top.overall, rate=rate)}) on {count(best.n_items, item)}"
         f"{' outside the training distribution' if best.split == 'ood' else ''}, "
         f"{_seeds_phrase(len(top.seeds))}."
     )
     if top.gain is None or best.baseline is None:
         return text
     change, base = top.gain.difference, score(best.baseline.estimate, rate=rate)
-    before = f"{base} would be no change" if analysis.metric.name == "accuracy" else f"Its start point has {base}"
+    before = f"{base} would be no change" if analysis.metric.name == ACCURACY.name else f"Its start point has {base}"
     return text + (
         f" {before}: a gain of {score(change.estimate, rate=rate, sign=True)}{difference_unit(rate=rate)} "
         f"({score_range(change, rate=rate, sign=True)}, {p_phrase(top.gain.p)})."
@@ -139,8 +140,14 @@ def _seeds_phrase(n: int) -> str:
 
 def _sure(analysis: Analysis, best: Ranking) -> list[str]:
     lines = []
+    gain, rate = best.rows[0].gain, analysis.metric.is_rate
+    if gain is not None and not gain.difference.low > 0 and math.isfinite(gain.minimum_detectable):
+        lines.append(
+            f"A true gain of {size_of(gain.minimum_detectable, rate=rate)} would be found four times in five; a "
+            "smaller one may well be there and missed."
+        )
     if len(best.rows) > 1:
-        lines += [_runner_up(analysis, best), _detectable(analysis, best)]
+        lines += [_runner_up(analysis, best), *win_rate_doubts(analysis, best), _detectable(analysis, best)]
     lines += [line for line in [safest(analysis, best.start, best.rows[0].method)] if line]
     lines += _other_starts(analysis, best)
     pooled = analysis.ranking(best.split, POOLED)
@@ -184,7 +191,7 @@ def _detectable(analysis: Analysis, best: Ranking) -> str:
 
 
 def _other_starts(analysis: Analysis, best: Ranking) -> list[str]:
-    if analysis.metric.name == "accuracy":
+    if analysis.metric.name == ACCURACY.name:
         return []  # accuracy is measured against each start point itself, so starts cannot be compared by it
     mine, rate = Group(best.start, best.rows[0].method, best.size), analysis.metric.is_rate
     parts = []
@@ -212,11 +219,14 @@ def _out_of_distribution(analysis: Analysis, best: Ranking) -> list[str]:
         return []
     place, rate = names_in_order.index(method), analysis.metric.is_rate
     mine: RankedMethod = other.rows[place]
+    title = f"{analysis.title(method)} from {best.start}"
     value = f"{score(mine.overall.estimate, rate=rate)}, {score_range(mine.overall, rate=rate)}"
     if place == 0:
-        return [f"On out-of-distribution prompts it is first as well ({value})."]
+        rivals = [analysis.title(row.method) for row in other.contenders[1:]]
+        tail = f"not told apart from {names(rivals)}" if rivals else "told apart from every other method"
+        return [f"On out-of-distribution prompts {title} is first too ({value}), {tail}."]
     apart = "told apart from it" if mine.separable else "not told apart from it"
     return [
-        f"On out-of-distribution prompts it is number {place + 1} of {len(other.rows)} ({value}); "
+        f"On out-of-distribution prompts {title} is number {place + 1} of {len(other.rows)} ({value}); "
         f"{analysis.title(names_in_order[0])} leads there, {apart}."
     ]

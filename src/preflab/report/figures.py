@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from preflab.report.analysis import Analysis
+from preflab.report.analysis import Analysis, seeds_of
 from preflab.report.behaviour import QUANTILES, Behaviour
 from preflab.report.points import Points, Series
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, group_intervals
@@ -22,7 +22,7 @@ WIDTH = 10.0  # inches, 720 SVG units; the page shows them about 1.35 times as l
 
 def ranking_figure(analysis: Analysis) -> FigureText | None:
     """Dot plot of the headline score of every method, one panel per start point and one for all together."""
-    scopes = [s for s in (POOLED, *analysis.starts) if analysis.ranking("test", s) or analysis.ranking("ood", s)]
+    scopes = analysis.scopes
     if not scopes:
         return None
     order, points = _order(analysis, scopes), Points()
@@ -33,10 +33,14 @@ def ranking_figure(analysis: Analysis) -> FigureText | None:
         axes[0, 0].set_yticks(range(len(order)), [analysis.title(m) for m in order], color=INK)
         axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
         figure.supxlabel(axis_label(analysis), fontsize=8.5, color=MUTED)
-    caption = (
-        "Bars: 95 % intervals over prompts and seeds. Ticks: single seeds. Filled: test prompts; hollow: "
-        "out-of-distribution prompts. Dashed: the start point on the test prompts."
-    )
+    seeds = seeds_of(analysis.tables.cells) > 1
+    caption = f"Bars: 95 % intervals over prompts{' and seeds. Ticks: single seeds' if seeds else ''}."
+    if len(analysis.scores) > 1:
+        caption += (
+            " Filled: test prompts, dashed: the start point there; hollow and dotted: the same out of distribution."
+        )
+    else:
+        caption += " Dashed: the start point."
     label = "Score of every method with 95 % intervals; the numbers are in the table below."
     return drawn(figure, "ranking", label, caption, points)
 
@@ -57,8 +61,9 @@ def _dots(axis: Any, analysis: Analysis, scope: str, order: list[str], points: P
         ranking = analysis.ranking(split, scope)
         if ranking is None:
             continue
-        if split == "test" and ranking.baseline is not None:
-            axis.axvline(ranking.baseline.estimate * scale, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        if ranking.baseline is not None:
+            line = (0, (4, 3)) if split == "test" or not both else (0, (1, 2.5))
+            axis.axvline(ranking.baseline.estimate * scale, color=MUTED, linewidth=0.9, linestyle=line)
         for row in ranking.rows:
             series, y = series_of(points, analysis, row.method), order.index(row.method) + shift
             _dot(axis, row, y, scale, series, filled)

@@ -9,8 +9,8 @@ import pandas as pd
 from preflab.report.analysis import Analysis, seeds_of
 from preflab.report.edges import Edge, edges
 from preflab.report.ranking import SIGNIFICANT, Ranking, compare_groups
-from preflab.report.tables import Group
-from preflab.report.wording import count, difference_unit, duration, names, p_phrase, score, size_of
+from preflab.report.tables import REWARD, Group
+from preflab.report.wording import count, difference_unit, duration, names, number, p_phrase, score, size_of
 from preflab.stats.comparisons import items_needed
 from preflab.stats.planning import Components, components
 
@@ -93,15 +93,45 @@ def _settle(analysis: Analysis, best: Ranking) -> list[str]:
     if seeds is not None and found is not None and found.n_seeds < seeds <= _HOPELESS:
         ways.append(f"{_asked(analysis, 'seeds', seeds)}{_more_seeds(analysis, seeds - found.n_seeds)}")
     if prompts is not None and best.n_items < prompts <= _HOPELESS * best.n_items:
-        n = math.ceil(prompts / 50) * 50
-        cost = _sum(analysis, ["evaluate_s"], selected=True) * n / best.n_items
-        ways.append(f"{_asked(analysis, 'evaluate.n_prompts', n)}{_cost(cost)}, where the data hold as many")
+        ways.append(_more_items(analysis, best, math.ceil(prompts / 50) * 50))
     if not ways:
         return [
             f"Do not chase the difference between {pair} ({size}): it would take more than {_HOPELESS} times the "
-            "prompts, or as many seeds. Choose by KL, length or cost instead."
+            f"prompts, or more than {_HOPELESS} seeds. Choose by what else they differ in"
+            f"{_other_differences(analysis, best, rival.method)}."
         ]
     return [f"To settle {pair}, if they differ by the observed {size}: {'; or '.join(ways)}."]
+
+
+def _more_items(analysis: Analysis, best: Ranking, wanted: int) -> str:
+    """Return how to score more prompts, or pairs, of a split; more than it holds are more data."""
+    responses = analysis.metric.name == REWARD.name
+    there = ((analysis.tables.study.get("data") or {}).get("splits") or {}).get(best.split, wanted)
+    if wanted > there:
+        return f"about {wanted:,} {best.split} {'prompts' if responses else 'pairs'} (the split holds {there:,})"
+    cost = _sum(analysis, ["evaluate_s"], selected=True) * wanted / best.n_items
+    key = "evaluate.n_prompts" if responses else "evaluate.n_pairs"
+    return f"{_asked(analysis, key, wanted)}{_cost(cost)}"
+
+
+def _other_differences(analysis: Analysis, best: Ranking, rival: str) -> str:
+    """Return KL, length and seconds of the leader and of a rival, as far as they are known."""
+    groups = [Group(best.start, method, best.size) for method in (best.rows[0].method, rival)]
+    known = [analysis.behaviour[best.split].get(group) for group in groups]
+    said = []
+    for name, unit, digits in (("kl", "nats", 2), ("length", "tokens", 1)):
+        a, b = (getattr(behaviour, name, None) for behaviour in known)
+        if a is not None and b is not None:
+            title = "KL" if name == "kl" else name
+            said.append(f"{title} {number(a.estimate, digits)} against {number(b.estimate, digits)} {unit}")
+    cells = analysis.tables.cells
+    runs = [
+        cells[(cells["start"] == g.start) & (cells["method"] == g.method) & (cells["size"] == g.size)] for g in groups
+    ]
+    seconds = [float(mine["train_s"].mean()) for mine in runs]
+    if all(map(math.isfinite, seconds)):
+        said.append(f"a training of {' against '.join(map(duration, seconds))}")
+    return f": {', '.join(said)}" if said else ""
 
 
 def _components(analysis: Analysis, best: Ranking, rival: str) -> Components | None:

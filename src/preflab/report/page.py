@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -24,13 +25,12 @@ from preflab.report import (
     sections,
     starts,
 )
-from preflab.report.analysis import SPLITS, Analysis, analyse
+from preflab.report.analysis import SPLITS, Analysis, analyse, seeds_of
 from preflab.report.answer import Answer, answer
 from preflab.report.curves import curves
 from preflab.report.damages import blaming
 from preflab.report.properties import HOW, properties_tables
 from preflab.report.provenance import cards, data_table, fairness, machine, provenance
-from preflab.report.ranking import POOLED
 from preflab.report.samples import families, sample
 from preflab.report.tables import StudyTables
 from preflab.report.wording import count, duration
@@ -160,7 +160,7 @@ def page_context(analysis: Analysis) -> dict[str, Any]:
         "curves": curves(analysis),
         "sample_starts": sampled,
         "sample_seeds": sorted({group["seed"] for group in samples.data["groups"] if group["seed"] >= 0}),
-        "n_seeds": int(analysis.tables.cells.loc[analysis.tables.cells["method"] != "", "seed"].nunique()),
+        "n_seeds": seeds_of(analysis.tables.cells),
         "sample_families": families(samples.data["items"]),
         "best_start": best_start,
         "splits": _sampled_splits(samples.data["items"]),
@@ -205,9 +205,10 @@ def _text(name: str) -> str:
 def _scope(analysis: Analysis) -> str:
     cells = analysis.tables.cells
     trained = cells[cells["method"] != ""]
-    parts = [count(len(analysis.methods), "method"), count(len(analysis.starts), "start point")]
-    parts += [count(len(analysis.sizes), "size"), count(int(trained["seed"].nunique()), "seed")]
-    return f"{' × '.join(parts)}, {count(len(trained), 'cell')}"
+    axes = {"method": len(analysis.methods), "start point": len(analysis.starts), "size": len(analysis.sizes),
+            "seed": seeds_of(analysis.tables.cells)}  # fmt: skip
+    text = f"{' × '.join(count(n, name) for name, n in axes.items())}, {count(len(trained), 'cell')}"
+    return text + (" with all settings" if len(trained) > math.prod(axes.values()) else "")
 
 
 def _tables(analysis: Analysis, best_start: str) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def _tables(analysis: Analysis, best_start: str) -> dict[str, Any]:
 def _rankings(analysis: Analysis) -> list[dict[str, Any]]:
     """Return every ranking, the first one unfolded."""
     result: list[dict[str, Any]] = []
-    for scope in (POOLED, *analysis.starts):
+    for scope in analysis.scopes:
         for split in SPLITS:
             ranking = analysis.ranking(split, scope)
             if ranking is None:

@@ -66,6 +66,11 @@ class Robustness:
     stability: Mapping[str, Stability]
 
     @property
+    def has_middle(self) -> bool:
+        """Whether every grid has a middle setting: of two, the middle is their mean."""
+        return min(len(method.expected) for method in self.methods.values()) > 2
+
+    @property
     def chance(self) -> str:
         """What the draws of its order draw anew, in words: validation scores hold no single prompts."""
         n_seeds = max(grid.values.shape[1] for grid in self.scores.grids.values())
@@ -149,17 +154,19 @@ def safest(analysis: Analysis, start: str, leader: str) -> str:
         leader: the method that leads with its chosen setting.
     """
     found = next((r for split in (*SPLITS, VALIDATION) if (r := robustness(analysis, start, split)) is not None), None)
-    if found is None or not found.stability or leader not in found.methods:
+    if found is None or not found.stability or leader not in found.methods or not found.has_middle:
         return ""
+    on = " on validation" if found.scores.split == VALIDATION else ""
     rate, middle = analysis.metric.is_rate, {name: m.median for name, m in found.methods.items()}
     safe = max(middle, key=lambda name: middle[name].estimate)
     often = f"in {_share(found.stability['median'], safe)} of the draws of {found.chance}"
-    value = f"{score(middle[safe].estimate, rate=rate)} ({score_range(middle[safe], rate=rate)})"
+    value = f"its middle setting scores {score(middle[safe].estimate, rate=rate)} "
+    value += f"({score_range(middle[safe], rate=rate)}){on}, best {often}"
     if safe == leader:
-        return f"It is also the safest without a search over settings: its middle setting scores {value}, best {often}."
+        return f"It is also the safest without a search over settings: {value}."
     return (
-        f"Without a search over settings {analysis.title(safe)} is safer: its middle setting scores {value}, best "
-        f"{often}; {analysis.title(leader)}’s scores {score(middle[leader].estimate, rate=rate)}."
+        f"Without a search over settings {analysis.title(safe)} is safer: {value}; {analysis.title(leader)}’s scores "
+        f"{score(middle[leader].estimate, rate=rate)}."
     )
 
 
@@ -177,7 +184,8 @@ def _sentences(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) 
         where = _SPLIT_NAMES[split] if split != VALIDATION else "the validation prompts"
         text = (
             f"If you cannot search, {analysis.title(typical[0])} from {start} is the safest on {where}: its middle "
-            f"setting scores {score(safe.median.estimate, rate=rate)} ({score_range(safe.median, rate=rate)})"
+            f"setting{'' if result.has_middle else ' (of two, their mean)'} scores "
+            f"{score(safe.median.estimate, rate=rate)} ({score_range(safe.median, rate=rate)})"
         )
         if result.scores.start_values is not None:
             text += f", the start point {score(float(result.scores.start_values.mean()), rate=rate)}"
@@ -276,10 +284,11 @@ def _table(analysis: Analysis, result: Robustness) -> Table:
             Cell(analysis.title(name), kind="text"),
             Cell(str(len(grid.labels)) + (f" and {grid.stopped} stopped" if grid.stopped else ""), note,
                  value=len(grid.labels)),
-            *(_cell(interval, rate=rate) for interval in (m.chosen, m.median, m.worst)),
-            _beaten(m), _cell(m.expected[0], rate=rate),
+            _cell(m.chosen, rate=rate), _cell(m.median, rate=rate) if len(means) > 2 else Cell(MISSING),
+            _cell(m.worst, rate=rate), _beaten(m), _cell(m.expected[0], rate=rate),
             _cell(m.expected[2], rate=rate) if len(m.expected) > 2 else Cell(MISSING),
-            _width(low, high, rate=rate), _width(means.min(), means.max(), rate=rate),
+            _width(low, high, rate=rate) if len(means) > 2 else Cell(MISSING),
+            _width(means.min(), means.max(), rate=rate),
         ])  # fmt: skip
     caption = (
         f"Scores over the settings of each method, {_SPLIT_NAMES[split]}, {count(analysis.size, 'training pair')}."
@@ -323,7 +332,8 @@ def _stability_table(analysis: Analysis, result: Robustness) -> Table | None:
     rows.append([Cell("Kendall’s τ with the order found", kind="text"), *taus])
     caption = (
         "How often each method is first when settings, seeds or prompts are drawn anew: by the setting that validation "
-        "chooses (best), and by the middle setting. Kendall’s τ: mean, and range of 95 % of the draws."
+        "chooses (best), and by the middle setting. Kendall’s τ: mean, and range of 95 % of the draws. The "
+        "ranking’s P(best) keeps the chosen settings and draws seeds and prompts."
     )
     return Table(caption, head, rows, f"stability-{result.scores.split}-{result.scores.start}")
 

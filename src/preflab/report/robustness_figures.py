@@ -55,7 +55,9 @@ def curve_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]
 
 
 def profile_figure(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> FigureText | None:
-    """Share of a method's settings that score at least so much: a performance profile over settings."""
+    """Share of a method's settings that score at least so much (a performance profile); None with two settings each."""
+    if not any(len(m.expected) > 2 for result in found.values() for m in result.methods.values()):
+        return None
     shown, points = dict(list(found.items())[:_MOST]), Points(toggled=True)
     with style():
         figure, axes = _grid(len(shown))

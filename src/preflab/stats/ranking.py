@@ -60,7 +60,7 @@ def rank(
         seed: seed of the resampling.
 
     Returns:
-        One entry per method, best estimate first.
+        One entry per method, best estimate first; of equal estimates the likelier best.
 
     Raises:
         ValueError: no methods, or methods with different items.
@@ -80,7 +80,7 @@ def rank(
         Rank(name, float(table.mean()), float(shares[k]), int(low[k]), int(high[k]), len(table))
         for k, (name, table) in enumerate(tables.items())
     ]
-    return tuple(sorted(ranks, key=lambda r: -r.estimate))
+    return tuple(sorted(ranks, key=lambda r: (-r.estimate, -r.probability_best)))
 
 
 def _draws(
