@@ -80,12 +80,12 @@ def test_the_sizes_that_are_enough_are_said_in_sentences():
     rows = [row("base", name, 1024, 1024) for name in ("A", "B", "C", "D", "E")]
     rows += [row("sft", "A", 1024, 256), row("sft", "B", 64, 64)]
     assert _enough_said(Table("", [], rows), 64) == [
-        "Every size below 1,024 pairs is told apart below it in 5 of 7 combinations of method and start point.",
+        "1,024 pairs are clearly better than every smaller size in 5 of 7 combinations of method and start point.",
         "256 pairs are not told apart from the best size, 1,024, for A from sft.",
         "The smallest size, 64 pairs, has the highest mean for B from sft.",
     ]
     assert _enough_said(Table("", [], rows[:5]), 64) == [
-        "Every size below 1,024 pairs is told apart below it for every method from every start point."
+        "1,024 pairs are clearly better than every smaller size for every method from every start point."
     ]
 
 

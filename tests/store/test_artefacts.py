@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from preflab.core.errors import StoreError, StudyLocked
+from preflab.core.errors import ConfigError, StoreError, StudyLocked
 from preflab.store.artefacts import MANIFEST, StageSpec, Store, read_artefact, verify, write_json
 from preflab.store.ledger import Ledger, study_lock
 
@@ -150,3 +150,11 @@ def test_progress_is_seen_by_others_and_forgotten_at_the_end(tmp_path):
     assert Ledger(tmp_path).progress()[0]["done"] == 1
     Ledger(tmp_path).end_progress("t")
     assert Ledger(tmp_path).progress() == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/study"])
+def test_a_folder_that_cannot_be_made_is_refused_with_the_remedy(tmp_path, place):
+    (tmp_path / "file").touch()
+    told = r"cannot be made or written .*; choose another folder with --out"
+    with pytest.raises(ConfigError, match=told), study_lock(tmp_path / place):
+        pass

@@ -45,7 +45,7 @@ def curves(analysis: Analysis) -> dict[str, Any]:
             continue
         by_pairs = table == "dynamics" and bool(frame["pairs_seen"].notna().all())
         frame = _thinned(frame.rename(columns={"pairs_seen" if by_pairs else "step": "x"}), column)
-        for start, part in frame.groupby("start"):
+        for start, part in sorted(frame.groupby("start"), key=lambda each: analysis.scopes.index(str(each[0]))):
             methods = {str(method): _line(each, column) for method, each in part.groupby("method")}
             panels.append({"start": visible(start), "metric": len(metrics)} | _aligned(methods, analysis.methods))
         metrics.append({"title": title, "unit": unit, "x": "training pairs seen" if by_pairs else "optimizer step"})

@@ -172,7 +172,9 @@ def _survives(analysis: Analysis, each: Contrast) -> str:
     rate, gap = analysis.metric.is_rate, each.found.difference
     title = analysis.title(each.group.method)
     size = size_of(gap.estimate, rate=rate)
-    bounds = f"{score_range(gap, rate=rate, sign=True)}; {p_phrase(each.p_adjusted)} after Holm"
+    bounds = (
+        f"95 % interval {score_range(gap, rate=rate, sign=True)}; {p_phrase(each.p_adjusted)} after Holm’s correction"
+    )
     if each.sign < 0:
         return f"{title} needs SFT first: from base it ends {size} lower than from sft ({bounds})."
     if each.sign > 0:
@@ -224,7 +226,7 @@ def _enough_said(table: Table, smallest: int) -> list[str]:
         if best.value == smallest:
             line = f"The smallest size, {best.text} pairs, has the highest mean"
         elif best.value == least.value:
-            line = f"Every size below {best.text} pairs is told apart below it"
+            line = f"{best.text} pairs are clearly better than every smaller size"
         else:
             line = f"{least.text} pairs are not told apart from the best size, {best.text},"
         found.setdefault(line, []).append(f"{method.text} from {start.text}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from preflab.core.errors import StudyLocked
+from preflab.core.errors import ConfigError, StudyLocked
 from preflab.store.artefacts import write_json
 
 RUN = "run"
@@ -25,14 +25,18 @@ def study_lock(study: Path) -> Iterator[None]:
 
     Raises:
         StudyLocked: another process holds it.
+        ConfigError: the folder cannot be made or written.
     """
-    study.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(study / ".lock"), study / ".lock-owner.json"
     try:
+        study.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         message = f"{study}: another process is running this study ({_owner(owner)}); wait or stop it."
         raise StudyLocked(message) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"{study}: cannot be made or written ({why}); choose another folder with --out.") from error
     try:
         write_json(owner, {"pid": os.getpid(), "host": socket.gethostname(), "since": timestamp()})
         yield
