@@ -97,8 +97,14 @@ def test_a_size_step_that_helped_suggests_more_data(plain, synthetic):
     big = tables.cells.loc[tables.cells["size"] == 256, "cell"]
     responses = tables.responses.copy()
     responses.loc[responses["cell"].isin(big), "reward"] += 0.2
-    moved = StudyTables(tables.cells, tables.pairs, responses, tables.dynamics, tables.log, tables.study)
-    assert any("from 64 to 256 still brought" in step for step in answer(analyse(moved)).next_steps)
+
+    def step(rows):
+        moved = replace(tables, responses=responses, study={**tables.study, "data": {"splits": {"train": rows}}})
+        return next(line for line in answer(analyse(moved)).next_steps if "from 64 to 256 still brought" in line)
+
+    assert "`--set 'sizes=[64,256,512]'`" in step(10_000)
+    assert "`--set 'sizes=[64,256,300]'`" in step(300)
+    assert step(256).startswith("Collect more pairs") and step(256).endswith("and the study used all it has.")
 
 
 def test_what_the_winner_did_to_the_model_stands_beside_its_score(plain, synthetic):

@@ -106,8 +106,8 @@ def _settle(analysis: Analysis, best: Ranking) -> list[str]:
 def _more_items(analysis: Analysis, best: Ranking, wanted: int) -> str:
     """Return how to score more prompts, or pairs, of a split; more than it holds are more data."""
     responses = analysis.metric.name == REWARD.name
-    there = ((analysis.tables.study.get("data") or {}).get("splits") or {}).get(best.split, wanted)
-    if wanted > there:
+    there = _rows_of(analysis, best.split)
+    if there is not None and wanted > there:
         return f"about {wanted:,} {best.split} {'prompts' if responses else 'pairs'} (the split holds {there:,})"
     cost = _sum(analysis, ["evaluate_s"], selected=True) * wanted / best.n_items
     key = "evaluate.n_prompts" if responses else "evaluate.n_pairs"
@@ -184,15 +184,22 @@ def _more_data(analysis: Analysis, best: Ranking) -> list[str]:
     step, rate = compare_groups(found, largest, smaller), analysis.metric.is_rate
     if not (step.p < SIGNIFICANT and step.difference.estimate > 0):
         return []
-    more = 2 * analysis.size
-    cells = analysis.tables.cells[analysis.tables.cells["size"] == analysis.size]
-    cost = (2 * float(cells["train_s"].sum()) + float(cells["evaluate_s"].sum())) / _workers(analysis)
     gain = score(step.difference.estimate, rate=rate, sign=True) + difference_unit(rate=rate)
+    brought = f"going from {smaller.size:,} to {largest.size:,} still brought {gain} ({p_phrase(step.p)})"
+    there = _rows_of(analysis, "train")
+    if there is not None and there <= analysis.size:
+        return [f"Collect more pairs: {brought}, and the study used all it has."]
+    more = min(2 * analysis.size, there or 2 * analysis.size)
+    cells = analysis.tables.cells[analysis.tables.cells["size"] == analysis.size]
+    grown = more / analysis.size
+    cost = (grown * float(cells["train_s"].sum()) + float(cells["evaluate_s"].sum())) / _workers(analysis)
     sizes = "[" + ",".join(map(str, [*analysis.sizes, more])) + "]"
-    return [
-        f"Train on more pairs: going from {smaller.size:,} to {largest.size:,} still brought {gain} "
-        f"({p_phrase(step.p)}); {_asked(analysis, 'sizes', sizes)}{_cost(cost)}, where the data hold as many."
-    ]
+    return [f"Train on more pairs: {brought}; {_asked(analysis, 'sizes', sizes)}{_cost(cost)}."]
+
+
+def _rows_of(analysis: Analysis, split: str) -> int | None:
+    """Return how many rows a split holds; None where the study does not say."""
+    return ((analysis.tables.study.get("data") or {}).get("splits") or {}).get(split)
 
 
 def _asked(analysis: Analysis, key: str, value: object) -> str:
