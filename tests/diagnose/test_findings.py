@@ -80,7 +80,16 @@ def test_length_drift_is_judged_on_the_mean_of_the_seeds(length, found):
 def test_truncation_is_reported_also_for_the_start_point():
     (finding,) = diagnose(cells(), responses(cut=(0.5, 0.1, 0.1)))
     assert (finding.code, finding.level) == ("truncation", "warning")
-    assert finding.evidence == ("start point from base: 50%", "dpo from base: 10%")
+    assert finding.evidence == ("start point from base: 50%", "dpo from base, 64 pairs: 10%")
+
+
+def test_truncation_at_sizes_that_nobody_ranks_is_a_note_and_says_so():
+    larger = cells().assign(size=lambda c: c["size"] * 4, cell=lambda c: c["cell"] + "x").query("method != ''")
+    answers = responses(cut=(0.0, 0.1, 0.1))
+    whole = answers[answers["cell"].isin(["d0", "d1"])].assign(cell=lambda r: r["cell"] + "x", truncated=False)
+    (finding,) = diagnose(pd.concat([cells(), larger]), pd.concat([answers, whole]))
+    assert (finding.code, finding.level) == ("truncation", "note")
+    assert "in 1 group, none of them at the ranked size of 256 pairs;" in finding.text
 
 
 def test_a_reward_below_the_start_point_is_overoptimisation():

@@ -173,19 +173,25 @@ def length_drift(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None
 
 
 def truncation(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:
-    """Report groups whose responses often hit the token limit."""
+    """Report groups whose responses often hit the token limit; a note where only smaller sizes than the ranked do."""
     if responses.empty:
         return None
     rates = _by_group(_test(responses).assign(cut=responses["truncated"].astype(float)), cells, ["cut"], starts=True)
     often = rates[rates["cut"] > TRUNCATED].sort_values("cut", ascending=False)
     if often.empty:
         return None
-    lines = [f"{m or 'start point'} from {s}: {r.cut:.0%}" for (s, m, _), r in often.iterrows()]
+    lines = [
+        (f"{m} from {s}, {n:,} pairs" if m else f"start point from {s}") + f": {r.cut:.0%}"
+        for (s, m, n), r in often.iterrows()
+    ]
+    largest = cells["size"].max()
+    ranked = often.index.get_level_values("size").isin([0, largest]).any()
+    where = "" if ranked else f", none of them at the ranked size of {largest:,} pairs"
     text = (
-        f"More than {TRUNCATED:.0%} of the responses hit the token limit in {_count(len(often), 'group')}; their "
-        "length and reward are those of unfinished answers."
+        f"More than {TRUNCATED:.0%} of the responses hit the token limit in {_count(len(often), 'group')}{where}; "
+        "their length and reward are those of unfinished answers."
     )
-    return Finding("truncation", "warning", text, tuple(lines))
+    return Finding("truncation", "warning" if ranked else "note", text, tuple(lines))
 
 
 def far_from_start(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:

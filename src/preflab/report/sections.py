@@ -1,7 +1,7 @@
 """The tables of the page: numbers already in words, ready for the template."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,7 @@ def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
     shown = _shown(analysis, split, start)
     columns: list[tuple[tuple[str, str], Callable[[Behaviour], Cell]]] = [
         ((analysis.metric.label, "mean of the responses"), lambda b: _plain(b.reward, 3)),
-        (("Wins against chosen", "the data's responses"), lambda b: _wins(b.win_chosen)),
+        (("Wins against chosen", "the data's responses; ties half"), lambda b: _wins(b.win_chosen)),
         (("Wins against the start", "ties half"), lambda b: _wins(b.win_start)),
         (("KL to the start", "nats per response"), lambda b: _plain(b.kl, 2)),
         (("KL per token", "nats"), lambda b: _plain(b.kl_token, 3)),
@@ -170,8 +170,19 @@ def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
         return None
     head = [("Method", ""), *(title for title, _ in kept)]
     rows = [[Cell(analysis.title(b.group.method), kind="text"), *(cell(b) for _, cell in kept)] for b in shown]
-    caption = f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals."
+    caption = (
+        f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals. {_measured_on(shown)}"
+    )
     return Table(caption, head, rows, f"behaviour-{split}-{start}")
+
+
+def _measured_on(shown: Sequence[Behaviour]) -> str:
+    """Say how many prompts and how many pairs are behind the numbers; they can differ."""
+    prompts = next((found.n for b in shown if (found := b.length or b.reward)), None)
+    pairs = next((found.n for b in shown if (found := b.accuracy or b.accuracy_per_token or b.margin)), None)
+    said = [f"Generated responses: {count(prompts, 'prompt')}"] if prompts else []
+    said += [f"accuracies and log-probs: {count(pairs, 'held-out pair')}"] if pairs else []
+    return f"{'; '.join(said)}." if said else ""
 
 
 def parts_table(analysis: Analysis, split: str, start: str) -> Table | None:
