@@ -27,14 +27,18 @@ def cell(table, method, title):
     return row[[name for name, _ in table.head].index(title)]
 
 
-def test_there_is_a_table_per_size_and_start_with_every_method(stopped):
+def test_there_is_a_table_per_start_with_every_method_and_the_best_start_is_first(stopped):
     analysis = analyse(stopped)
-    tables = properties_tables(analysis)
-    assert [t.caption.split(";")[0] for t in tables] == [
-        "From base, 256 training pairs", "From sft, 256 training pairs",
-        "From base, 64 training pairs", "From sft, 64 training pairs",
-    ]  # fmt: skip
-    assert [[row[0].text for row in table.rows] for table in tables] == [["DPO", "SimPO", "SLiC-HF"]] * 4
+    tables = properties_tables(analysis, 256)
+    captions = [table.caption.split(";")[0] for table in tables]
+    assert [
+        caption.startswith(f"From {s}, 256 training pairs")
+        for caption, s in zip(captions, ("base", "sft"), strict=True)
+    ] == [True] * 2
+    assert properties_tables(analysis, 64, "sft")[0].caption.startswith("From sft, 64 training pairs")
+    assert [[row[0].text for row in table.rows] for table in tables] == [["DPO", "SimPO", "SLiC-HF"]] * 2
+    followed = stopped.dynamics["n"].max()
+    assert captions[0].endswith(f", {followed:.0f} validation pairs"), captions
     facts = analysis.properties["base", "dpo", 256]
     assert cell(tables[0], "DPO", "Drastic drop (P1)").text == f"{facts.drop.estimate:.1f}".replace("-", "−")
     gain = analysis.ranking("test", "base").rows
@@ -43,7 +47,7 @@ def test_there_is_a_table_per_size_and_start_with_every_method(stopped):
 
 
 def test_runs_that_stopped_and_runs_that_are_lost_are_named(stopped):
-    table = properties_tables(analyse(stopped))[0]
+    table = properties_tables(analyse(stopped), 256)[0]
     kept = "2 runs; kept after 12\u00a0% of the steps (the first evaluation in 2)"
     assert cell(table, "SimPO", "Method").note.endswith(f"; {kept}")
     assert cell(table, "DPO", "Method").note.endswith("; 2 runs")
@@ -54,10 +58,10 @@ def test_runs_that_stopped_and_runs_that_are_lost_are_named(stopped):
 
 
 def test_older_studies_lack_columns_and_not_the_table(small):
-    table = properties_tables(analyse(small))[0]
+    table = properties_tables(analyse(small), 256)[0]
     titles = [title for title, _ in table.head]
     assert "Unseen" not in titles and "Dispersion (P3)" not in titles and "Degradation (P2)" not in titles
-    assert "Drastic drop (P1)" in titles
+    assert "Drastic drop (P1)" in titles and table.head[0][1] == "setting; runs"
     assert "triangles mark" not in render(small)
 
 
@@ -65,7 +69,7 @@ def test_a_method_that_diverged_everywhere_has_a_row_that_says_so(small):
     cells = small.cells.copy()
     mine = (cells["method"] == "slic_hf") & (cells["start"] == "base") & (cells["size"] == 256)
     cells.loc[mine, ["status", "selected"]] = ["diverged", False]
-    table = properties_tables(analyse(dataclasses.replace(small, cells=cells)))[0]
+    table = properties_tables(analyse(dataclasses.replace(small, cells=cells)), 256)[0]
     assert table.rows[-1][0].note == "no setting to show: 2 of 2 cells diverged"
 
 

@@ -85,7 +85,10 @@ class Effect:
         # What the verdict means stands in its own sentence: `Collapse: answers repeat themselves. Chosen ...`
         said = self.diagnosis.headline.partition(". ")[0]
         why = said.partition(": ")[2] or said.lower()
-        return f"{self.agreement[0].upper()}{self.agreement[1:]}: {why}. {self.numbers[0].upper()}{self.numbers[1:]}."
+        verdict, numbers = f"{self.agreement[0].upper()}{self.agreement[1:]}: {why}", self.numbers
+        if len(self.diagnoses) > 1:
+            return f"{verdict}, within a seed. Over the seeds: {numbers}."
+        return f"{verdict}. {numbers[0].upper()}{numbers[1:]}."
 
     @property
     def diagnosis(self) -> Diagnosis:

@@ -1,7 +1,9 @@
 """The table of what each method did to chosen, rejected and unseen responses, in the terms of "3D-Properties"."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +19,8 @@ from preflab.stats.intervals import Interval
 
 HOW = (
     "The first three columns are changes of log-prob from the start point to the weights that were kept, means over "
-    "the validation responses that are followed during training, with t intervals over seeds.",
+    "the validation pairs that are followed during training, with t intervals over seeds; “What it did” looks at test "
+    "rows after it.",
     "Drastic drop (P1): the change of rejected minus that of chosen; training asks for some of it, and it equals the "
     "margin with its sign turned.",
     "Degradation (P2): a run counts when its chosen responses ended below their likeliest evaluation by more than "
@@ -37,15 +40,10 @@ class _Row:
     facts: Properties
 
 
-def properties_tables(analysis: Analysis, best_start: str = "") -> list[Table]:
-    """Return one table per start and size, the largest and the best first; none where no likelihood was followed."""
-    tables = []
-    for size in reversed(analysis.sizes):
-        for start in sorted(analysis.starts, key=lambda start: start != best_start):
-            table = _table(analysis, start, size)
-            if table is not None:
-                tables.append(table)
-    return tables
+def properties_tables(analysis: Analysis, size: int, best_start: str = "") -> list[Table]:
+    """Return one table per start point for a size, the best one first; none where no likelihood was followed."""
+    starts = sorted(analysis.starts, key=lambda start: start != best_start)
+    return [table for start in starts if (table := _table(analysis, start, size)) is not None]
 
 
 def _table(analysis: Analysis, start: str, size: int) -> Table | None:
@@ -59,7 +57,7 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
         (("Rejected", "nats per response"), lambda row: _nats(row.facts.rejected)),
         (("Unseen", "answers to other prompts"), lambda row: _nats(row.facts.unseen)),
         (("Drastic drop (P1)", "rejected − chosen"), lambda row: _nats(row.facts.drop)),
-        (("Degradation (P2)", "runs in which chosen fell"), lambda row: _fell(row.facts)),
+        (("Degradation (P2)", "runs in which chosen clearly fell from their peak"), lambda row: _fell(row.facts)),
         (("Dispersion (P3)", "unseen − the pair's mean"), lambda row: _nats(row.facts.dispersion)),
         ((f"{metric.label} gained", "test prompts, 95 % over prompts and seeds"), _gained),
         (("KL to the start", "nats per response"), _kl),
@@ -72,8 +70,11 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
             lines.append(
                 [Cell(analysis.title(group.method), why, "text"), *[Cell(MISSING, kind="muted")] * len(columns)]
             )
-    caption = f"From {start}, {count(size, 'training pair')}; below each number its 95 % interval."
-    head = [("Method", "setting; runs; weights kept early"), *(title for title, _ in columns)]
+    followed = analysis.tables.dynamics.merge(analysis.tables.cells[_any_of(analysis, found)][["cell"]], on="cell")["n"]
+    pairs = f", {count(int(followed.max()), 'validation pair')}" if followed.notna().any() else ""
+    caption = f"From {start}, {count(size, 'training pair')}{pairs}; below each number its 95 % interval."
+    kept = "; weights kept early" if any(_kept(row.facts) for row in rows) else ""
+    head = [("Method", f"setting; runs{kept}"), *(title for title, _ in columns)]
     return Table(caption, head, lines, f"properties-{start}-{size}")
 
 
@@ -136,6 +137,11 @@ def _why_missing(analysis: Analysis, group: Group) -> str:
     if states.index.tolist() == ["done"]:
         return "not followed, or no setting selected yet"
     return f"no setting to show: {names([f'{n} of {states.sum()} cells {state}' for state, n in states.items()])}"
+
+
+def _any_of(analysis: Analysis, groups: Iterable[Group]) -> "pd.Series[bool]":
+    """Return which rows are cells of any of some groups."""
+    return functools.reduce(operator.or_, (_of(analysis.tables.cells, group) for group in groups))
 
 
 def _of(cells: pd.DataFrame, group: Group) -> "pd.Series[bool]":
