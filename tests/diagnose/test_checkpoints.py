@@ -78,8 +78,8 @@ def test_a_change_of_a_hundredth_of_a_nat_per_token_is_none_however_many_rows_sh
 def test_strings_that_mean_nothing_are_a_collapse_far_from_the_start_point(role):
     moved = {"chosen": -5, "rejected": -9, role: 4}
     found = verdict(moved, kl=12.0)
-    assert found.code == "collapse" and "mostly meant harm in the pocket world" in found.evidence[0]
-    assert "seldom" in verdict(moved).evidence[0]
+    assert found.code == "collapse" and "most models with more than 1 had become worse" in found.evidence[0]
+    assert "few models with less than 1 had become worse" in verdict(moved).evidence[0]
 
 
 def test_what_the_chosen_response_shares_with_degenerate_strings_does_not_count():

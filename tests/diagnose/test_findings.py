@@ -80,16 +80,27 @@ def test_length_drift_is_judged_on_the_mean_of_the_seeds(length, found):
 def test_truncation_is_reported_also_for_the_start_point():
     (finding,) = diagnose(cells(), responses(cut=(0.5, 0.1, 0.1)))
     assert (finding.code, finding.level) == ("truncation", "warning")
-    assert finding.evidence == ("start point from base: 50%", "dpo from base, 64 pairs: 10%")
+    assert "in 1 group of 64 pairs and 1 start point;" in finding.text
+    assert finding.evidence == ("dpo from base, 64 pairs: 10%", "start point base: 50%")
 
 
-def test_truncation_at_sizes_that_nobody_ranks_is_a_note_and_says_so():
-    larger = cells().assign(size=lambda c: c["size"] * 4, cell=lambda c: c["cell"] + "x").query("method != ''")
-    answers = responses(cut=(0.0, 0.1, 0.1))
-    whole = answers[answers["cell"].isin(["d0", "d1"])].assign(cell=lambda r: r["cell"] + "x", truncated=False)
-    (finding,) = diagnose(pd.concat([cells(), larger]), pd.concat([answers, whole]))
-    assert (finding.code, finding.level) == ("truncation", "note")
-    assert "in 1 group, none of them at the ranked size of 256 pairs;" in finding.text
+@pytest.mark.parametrize(
+    ("cut", "level", "where"),
+    [((0, 0.1, 0.1), "note", "1 group of fewer pairs"),
+     ((0.1, 0.1, 0.1), "warning", "1 start point and 1 group of fewer pairs")],
+)  # fmt: skip
+def test_truncation_at_sizes_that_are_not_ranked_says_so(cut, level, where):
+    larger = cells().assign(cell=["b2", "e0", "e1"]).iloc[1:].assign(size=256)
+    (finding,) = diagnose(pd.concat([cells(), larger]), pd.concat([responses(cut=cut), _uncut(("e0", "e1"))]))
+    assert (finding.code, finding.level) == ("truncation", level)
+    assert f"in {where};" in finding.text
+    assert finding.text.endswith("No group of 256 pairs, the size that is ranked, is among them.")
+    assert finding.evidence[-1] == "dpo from base, 64 pairs: 10%"
+
+
+def _uncut(names):
+    whole = responses()
+    return pd.concat([whole[whole["cell"] == "d0"].assign(cell=name) for name in names])
 
 
 def test_a_reward_below_the_start_point_is_overoptimisation():
@@ -110,7 +121,8 @@ def test_divergence_comes_first_with_its_rate():
 
 
 def test_only_a_selected_setting_on_the_edge_counts():
-    assert codes(cells(d0={"edge": True}), responses()) == {"grid_edge"}
+    (finding,) = diagnose(cells(d0={"edge": True}), responses())
+    assert (finding.code, finding.evidence) == ("grid_edge", ("dpo from base, 64 pairs: beta=0.1",))
     assert codes(cells(d0={"edge": True, "selected": False}), responses()) == set()
 
 

@@ -246,13 +246,14 @@ def _same(answers: pd.DataFrame) -> float:
 def _distance(own: pd.DataFrame, change: dict[str, Change]) -> str:
     drawn = own[own["kind"] == "sampled"]
     kl, each = mean_interval(drawn["kl_exact"].to_numpy(dtype=float)), kl_per_token(own)
-    side, often = ("more", "mostly") if each > FAR else ("less", "seldom")
+    side, worse = ("more", "most") if each > FAR else ("less", "few")
     back = ""
     if "sampled" in change:
         back = f", and {-change['sampled'].total.estimate:.1f} the other way on the start point's samples"
     return (
         f"KL from the start point {kl.estimate:.2f}{_spread(kl, 2)} nats per sampled answer{back}. That is {each:.2f} "
-        f"per token; {side} than {FAR:g} has {often} meant harm in the pocket world, where alone it was measured."
+        f"per token. In the pocket world, the only place where this was measured, {worse} models with {side} than "
+        f"{FAR:g} had become worse."
     )
 
 

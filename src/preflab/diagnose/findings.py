@@ -120,7 +120,11 @@ def grid_edge(cells: pd.DataFrame) -> Finding | None:
     chosen = cells[cells["edge"] & cells["selected"] & (cells["method"] != "")]
     if chosen.empty:
         return None
-    lines = [f"{m} from {s}: {setting}" for s, m, setting in _unique(chosen, ["start", "method", "setting"])]
+    found = chosen.groupby(["start", "method", "setting"], sort=False)["size"].unique()
+    lines = [
+        f"{m} from {s}, {_names(map('{:,}'.format, sorted(sizes, reverse=True)))} pairs: {setting}"
+        for (s, m, setting), sizes in found.items()
+    ]
     text = (
         f"The best setting lies on the edge of its grid for {_names(chosen['method'])}; a wider grid may find a better "
         "one, so these methods may be undersold."
@@ -177,21 +181,32 @@ def truncation(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:
     if responses.empty:
         return None
     rates = _by_group(_test(responses).assign(cut=responses["truncated"].astype(float)), cells, ["cut"], starts=True)
-    often = rates[rates["cut"] > TRUNCATED].sort_values("cut", ascending=False)
+    often = rates[rates["cut"] > TRUNCATED].sort_values("cut", ascending=False).reset_index()
     if often.empty:
         return None
-    lines = [
-        (f"{m} from {s}, {n:,} pairs" if m else f"start point from {s}") + f": {r.cut:.0%}"
-        for (s, m, n), r in often.iterrows()
+    # Methods are ranked at the largest size: what concerns it comes first.
+    ranked = int(cells["size"].max())
+    trained, largest = often["method"] != "", often["size"] == ranked
+    kinds = [
+        (often[trained & largest], "group", f" of {ranked:,} pairs"),
+        (often[~trained], "start point", ""),
+        (often[trained & ~largest].sort_values("size", ascending=False, kind="stable"), "group", " of fewer pairs"),
     ]
-    largest = cells["size"].max()
-    ranked = often.index.get_level_values("size").isin([0, largest]).any()
-    where = "" if ranked else f", none of them at the ranked size of {largest:,} pairs"
+    where = _names([f"{_count(len(found), noun)}{which}" for found, noun, which in kinds if len(found)])
     text = (
-        f"More than {TRUNCATED:.0%} of the responses hit the token limit in {_count(len(often), 'group')}{where}; "
-        "their length and reward are those of unfinished answers."
+        f"More than {TRUNCATED:.0%} of the responses hit the token limit in {where}; their length and reward are those "
+        "of unfinished answers."
     )
-    return Finding("truncation", "warning" if ranked else "note", text, tuple(lines))
+    if not (trained & largest).any():
+        text += f" No group of {ranked:,} pairs, the size that is ranked, is among them."
+    lines = [
+        (f"{r.method} from {r.start}, {r.size:,} pairs" if r.method else f"start point {r.start}") + f": {r.cut:.0%}"
+        for found, *_ in kinds
+        for r in found.itertuples()
+    ]
+    # A start point is what every gain is measured from.
+    level: Level = "note" if (trained & ~largest).all() else "warning"
+    return Finding("truncation", level, text, tuple(lines))
 
 
 def far_from_start(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:
@@ -272,10 +287,6 @@ def _against_start(responses: pd.DataFrame, cells: pd.DataFrame, column: str) ->
     result = groups[["value", "start_value"]].mean()
     result["noise"] = groups["noise"].sem()
     return result
-
-
-def _unique(frame: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
-    return [tuple(map(str, row)) for row in frame[columns].drop_duplicates().itertuples(index=False)]
 
 
 def _names(values: object) -> str:
