@@ -224,10 +224,19 @@ def test_prompts_are_read_starred_and_noted_by_keys_alone(watch, fresh):
     page.keyboard.press("k")
     assert page.evaluate("document.activeElement.closest('tr').dataset.prompt") == first
     page.keyboard.press("s")
-    assert page.locator(f"tr[data-prompt='{first}'] .star").get_attribute("aria-pressed") == "true"
+    row = page.locator(f"tr[data-prompt='{first}']")
+    assert row.locator(".star").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Enter")
+    assert row.locator(".open").get_attribute("aria-expanded") == "true"
+    assert row.locator(".star").get_attribute("aria-pressed") == "true"
     page.keyboard.press("n")
     page.keyboard.type("look")
     page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    assert row.locator(".open").get_attribute("aria-expanded") == "false"
+    assert row.locator(".noted").inner_text() == "look"
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.closest('tr').dataset.prompt") == second
     with page.expect_download() as download:
         page.locator("#v-export").click()
     saved = json.loads(download.value.path().read_text())

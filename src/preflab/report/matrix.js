@@ -140,7 +140,7 @@
     const title = make("div", "facts");
     const fold = button("open", `${open ? "▾" : "▸"} ${item.split} ${item.row}`, "", () => { toggle(key); });
     fold.setAttribute("aria-expanded", String(open));
-    const star = button("star", mark.star ? "★" : "☆", "Star", () => { change(key, { star: !marks.of(key).star }); });
+    const star = button("star", mark.star ? "★" : "☆", "Star", () => { turn(key, ".star"); });
     star.setAttribute("aria-pressed", String(mark.star));
     title.append(fold, star);
     if (item.family) title.append(make("span", "", item.family));
@@ -208,9 +208,10 @@
     redraw(key, ".open");
     remember();
   };
-  const change = (key, mark) => {
-    if (!marks.set(key, mark)) say("This browser does not let the page store anything: save marks to a file before you leave.");
-    redraw(key, ".star");
+  // Whoever stars by a key stays where Enter unfolds the prompt.
+  const turn = (key, focus) => {
+    if (!marks.set(key, { star: !marks.of(key).star })) say("This browser does not let the page store anything: save marks to a file before you leave.");
+    redraw(key, focus);
   };
   const say = (text) => { find("v-said").textContent = text; };
 
@@ -315,7 +316,7 @@
     "/": () => control.query.focus(),
     "[": () => move(-1), "]": () => move(1),
     "?": () => { find("v-help").open = !find("v-help").open; },
-    s: () => state.at && rowOf(state.at)?.querySelector(".star").click(),
+    s: () => { if (rowOf(state.at)) turn(state.at, ".open"); },
     n: () => {
       if (!rowOf(state.at)) return;
       if (!unfolded.has(state.at)) toggle(state.at);
@@ -324,7 +325,8 @@
   };
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || !find("v-keys").checked) return;
-    if (event.key === "Escape" && event.target.matches("textarea.note, #v-query")) { event.target.blur(); return; }
+    if (event.key === "Escape" && event.target.matches("textarea.note")) { event.target.closest("tr").querySelector(".open").focus(); return; }
+    if (event.key === "Escape" && event.target === control.query) { event.target.blur(); return; }
     if (event.target.closest("input, select, textarea")) return;
     const box = section.getBoundingClientRect();
     const inView = box.top < innerHeight * 0.8 && box.bottom > innerHeight * 0.2;
