@@ -344,13 +344,49 @@ def test_a_screen_reader_finds_landmarks_headings_in_order_and_names(watch, fres
 
 def test_it_prints_with_figures_and_without_controls(watch, fresh):
     page = watch().open(fresh)
+    assert not page.locator(".printed").is_visible()
     page.emulate_media(media="print")
     assert not page.locator("#v-controls").is_visible() and not page.locator("#theme").is_visible()
     assert page.locator("#ranking svg").first.is_visible()
+    assert page.locator("#v-table tbody tr").evaluate_all("all => all.filter(row => row.checkVisibility()).length") == 3
+    assert page.locator(".printed").is_visible()
+    assert page.locator("#c-chart canvas").is_visible() and page.locator("#c-metric").is_visible()
+    assert not page.locator("#c-copy").is_visible() and not page.locator("#c-how").is_visible()
+    sizes = """[...document.querySelectorAll("main :is(td, th):has(> small)")]
+      .map((cell) => [cell, cell.querySelector("small")].map((node) => parseFloat(getComputedStyle(node).fontSize)))"""
+    found = page.evaluate(sizes)
+    assert found and [both for both in found if both[1] >= both[0]] == []
     page.set_viewport_size({"width": 794, "height": 1123})  # A4
     wide = "[...document.querySelectorAll('main table')].filter(t => t.scrollWidth > t.parentElement.clientWidth + 1)"
     assert page.evaluate(f"{wide}.map(t => t.caption.textContent)") == []
     assert len(page.pdf()) > 50_000
+
+
+def test_the_dark_theme_prints_as_the_light_one(watch, fresh):
+    shades = """() => [...document.querySelectorAll("body, .verdict, .findings li, #answer p, #c-explorer button")]
+      .map((node) => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor])"""
+    # What of the chart is ink and not a line: pixels that are nearly grey, by their mean lightness.
+    chart = """() => {
+      const canvas = document.querySelector("#c-chart canvas");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let sum = 0, n = 0;
+      for (let k = 0; k < data.length; k += 4) {
+        const part = [...data.slice(k, k + 3)];
+        if (data[k + 3] > 200 && Math.max(...part) - Math.min(...part) < 40) { sum += part[1]; n += 1; }
+      }
+      return sum / n;
+    }"""
+    found = []
+    for clicks in (1, 2):  # light, dark
+        page = watch().open(fresh)
+        for _ in range(clicks):
+            page.locator("#theme").click()
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.wait_for_timeout(100)
+        ink = page.evaluate(chart)
+        page.emulate_media(media="print")
+        found.append((page.evaluate(shades), round(ink, 3)))
+    assert found[0] == found[1]
 
 
 def test_without_a_script_the_page_still_says_everything(watch, fresh):

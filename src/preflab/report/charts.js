@@ -8,9 +8,9 @@
   const find = (id) => document.getElementById(id);
   const metric = find("c-metric"), start = find("c-start"), place = find("c-chart"), values = find("c-values");
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
-  const HEIGHT = 340;
+  const HEIGHT = 340, PAPER = 680; // pixels
   const off = new Set();
-  let chart = null, panel = null, present = [];
+  let chart = null, panel = null, present = [], printing = false;
 
   const option = (select, value, text) => {
     const node = document.createElement("option");
@@ -20,10 +20,11 @@
   };
   data.metrics.forEach((each, k) => option(metric, k, each.title));
   [...new Set(data.panels.map((each) => each.start))].forEach((name) => option(start, name, name));
-  // A canvas takes no variables: an element that uses one knows its colour in this theme.
+  // A canvas takes no variables: an element that uses one knows its colour in this theme, on paper the light one.
   const ink = (name) => {
     const probe = document.createElement("i");
     probe.style.color = `var(${name})`;
+    if (printing) probe.style.colorScheme = "light";
     place.append(probe);
     const colour = getComputedStyle(probe).color;
     probe.remove();
@@ -83,7 +84,7 @@
     const about = data.metrics[panel.metric];
     place.setAttribute("aria-label", `${about.title} from ${panel.start}: ${present.map((k) => data.methods[k].title).join(", ")}.`);
     chart = new uPlot({
-      width: place.clientWidth, height: HEIGHT, legend: { show: false }, scales: { x: { time: false } },
+      width: printing ? PAPER : place.clientWidth, height: HEIGHT, legend: { show: false }, scales: { x: { time: false } },
       axes: [{ ...axis(about.x), size: 30 }, { ...axis(about.unit), size: 64 }],
       series: [{}, ...present.flatMap(series)],
       bands: present.map((k, n) => ({ series: [3 * n + 3, 3 * n + 2], fill: `${data.methods[k].colour}26` })),
@@ -114,6 +115,7 @@
   new ResizeObserver(() => chart?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("themechange", draw);
+  for (const event of ["beforeprint", "afterprint"]) addEventListener(event, () => { printing = event === "beforeprint"; draw(); });
   find("c-explorer").hidden = false;
   draw();
 })();
