@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from preflab.diagnose.checkpoints import agreement, commonest
 from preflab.diagnose.findings import Contest, Judged, diagnose
 
 
@@ -32,8 +33,8 @@ def responses(lengths=(10.0, 10.0, 10.0), rewards=(0.5, 0.5, 0.5), kl=(0.0, 1.0,
 def judged(*groups):
     """Groups by the verdict on each of their seeds; chosen fell more from group to group."""
     return [
-        Judged(f"{name} from base, 64 pairs", verdicts, -9.0 - k, f"chosen {-9 - k}")
-        for k, (name, verdicts) in enumerate(groups)
+        Judged(f"{n} from base, 64 pairs", commonest(each), each, agreement(each), -9.0 - k, f"chosen {-9 - k}")
+        for k, (n, each) in enumerate(groups)
     ]
 
 

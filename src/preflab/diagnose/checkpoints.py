@@ -1,7 +1,7 @@
 """What a method did to a model: a verdict on each checkpoint from its log-probs, samples and gradients."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +62,8 @@ MEANING: dict[Code, str] = {
 }
 HARMFUL: tuple[Code, ...] = ("broken", "collapse", "reversed")
 """Verdicts that say something went wrong, whatever a reward may say."""
+SYMPTOMS: tuple[Code, ...] = ("broken", "collapse")
+"""Verdicts that are seen in weights and answers, not in how far log-probs moved."""
 REMEDIES: dict[Code, tuple[str, ...]] = {
     "broken": ("take an earlier checkpoint, and train with a smaller learning rate or in float32",),
     "collapse": ("a smaller learning rate or fewer steps", "a larger beta, which holds the policy to its start point"),
@@ -113,7 +115,7 @@ class Change:
     """How the log-prob of one kind of response changed since the start point.
 
     Args:
-        total: nats per response, with a 95 % interval over prompts.
+        total: nats per response, with a 95 % interval.
         per_token: nats per token, over all tokens of all responses.
     """
 
@@ -135,7 +137,13 @@ class Change:
         return f"{self.total.estimate:+.1f}{_spread(self.total, 1)} nats"
 
 
-def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: pd.DataFrame) -> Diagnosis:
+def diagnose(
+    name: str,
+    probes: pd.DataFrame,
+    samples: pd.DataFrame,
+    gradients: pd.DataFrame,
+    more: Mapping[str, Change] | None = None,
+) -> Diagnosis:
     """Return the verdict on one checkpoint.
 
     Args:
@@ -146,11 +154,12 @@ def diagnose(name: str, probes: pd.DataFrame, samples: pd.DataFrame, gradients: 
             of, kind (`sampled`, and `greedy` where those were asked for), text, n_tokens, truncated, distinct, entropy,
             kl_exact.
         gradients: one row per pair: of, grad_chosen, grad_rejected, cosine; may be empty.
+        more: changes over more rows than those of the probes, which they replace.
     """
     own, first = _of("checkpoint", samples), _of("start", samples)
     if probes.empty or not all(np.isfinite(v).all() for v in (probes["total"], own["kl_exact"], own["entropy"])):
         return Diagnosis(name, "broken", "Broken: weights or log-probs are not finite.", (), REMEDIES["broken"])
-    change = changes(probes)
+    change = changes(probes) | dict(more or {})
     code, why = _verdict(change, own, first)
     headline = (
         f"{MEANING[code][0].upper()}{MEANING[code][1:]}{why}. Chosen {change['chosen']}, rejected "
@@ -224,17 +233,22 @@ def _verdict(change: dict[str, Change], own: pd.DataFrame, first: pd.DataFrame) 
     gained = [NAMES[role] for role in DEGENERATE if role in change and change[role].rose]
     if gained and kl_per_token(own) > FAR:
         return "collapse", f": far from the start point, and {' and '.join(gained)} gained probability"
+    return moved(change), ""
+
+
+def moved(change: Mapping[str, Change]) -> Code:
+    """Return what changes of chosen, rejected and margin say."""
     margin, chosen, rejected = change["margin"], change["chosen"], change["rejected"]
     if margin.fell:
-        return "reversed", ""
+        return "reversed"
     if not margin.rose:
         both_rose, both_fell = chosen.rose and rejected.rose, chosen.fell and rejected.fell
-        return ("imitation" if both_rose else "retreat" if both_fell else "unchanged"), ""
+        return "imitation" if both_rose else "retreat" if both_fell else "unchanged"
     if chosen.fell:
-        return "displacement", ""
+        return "displacement"
     if chosen.rose:
-        return "learning", ""
-    return ("suppression" if rejected.fell else "separation"), ""
+        return "learning"
+    return "suppression" if rejected.fell else "separation"
 
 
 def _same(answers: pd.DataFrame) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from preflab.diagnose.checkpoints import HARMFUL, Code, agreement, commonest
+from preflab.diagnose.checkpoints import HARMFUL
 
 TRUNCATED = 0.05
 """Share of cut responses above which lengths and rewards are no longer those of finished answers."""
@@ -63,13 +63,17 @@ class Judged:
 
     Args:
         where: method, start point and size.
-        codes: the verdict on each seed.
+        code: the verdict over seeds.
+        codes: the verdict on each seed alone.
+        agreement: both in words.
         chosen: change of the chosen responses' log-prob, nats per response.
         numbers: what changed by how much, in words.
     """
 
     where: str
-    codes: tuple[Code, ...]
+    code: str
+    codes: tuple[str, ...]
+    agreement: str
     chosen: float
     numbers: str
 
@@ -134,19 +138,19 @@ def grid_edge(cells: pd.DataFrame) -> Finding | None:
 
 def harm(judged: Sequence[Judged]) -> Finding | None:
     """Report groups of which a seed is broken, collapsed or lost its margin, whatever they score."""
-    bad = [group for group in judged if any(code in HARMFUL for code in group.codes)]
+    bad = [group for group in judged if any(code in HARMFUL for code in (group.code, *group.codes))]
     if not bad:
         return None
     text = (
         f"The diagnosis found harm in {len(bad)} of {_count(len(judged), 'group')}: a collapse of the answers, a "
         "margin that shrank, or numbers that are not finite. Read their responses before you trust what they score."
     )
-    return Finding("harm", "warning", text, tuple(f"{g.where}: {agreement(g.codes)}; {g.numbers}" for g in bad))
+    return Finding("harm", "warning", text, tuple(f"{g.where}: {g.agreement}; {g.numbers}" for g in bad))
 
 
 def displacement(judged: Sequence[Judged]) -> Finding | None:
-    """Report groups that the diagnosis calls displaced on most seeds."""
-    fell = [group for group in judged if group.codes and commonest(group.codes) == "displacement"]
+    """Report groups that the diagnosis calls displaced."""
+    fell = [group for group in judged if group.code == "displacement"]
     if not fell:
         return None
     fell.sort(key=lambda group: group.chosen)
@@ -155,7 +159,7 @@ def displacement(judged: Sequence[Judged]) -> Finding | None:
         "although the margin grew, because the rejected ones fell faster. That alone is no harm, since better answers "
         f"may have risen; where the probability went, and the reward, say more. Strongest: {fell[0].where}."
     )
-    return Finding("displacement", "note", text, tuple(f"{g.where}: {agreement(g.codes)}; {g.numbers}" for g in fell))
+    return Finding("displacement", "note", text, tuple(f"{g.where}: {g.agreement}; {g.numbers}" for g in fell))
 
 
 def length_drift(cells: pd.DataFrame, responses: pd.DataFrame) -> Finding | None:

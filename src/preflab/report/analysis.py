@@ -128,7 +128,9 @@ def _judged(tables: StudyTables, found: Mapping[Group, Effect]) -> tuple[Judged,
     return tuple(
         Judged(
             f"{_title(tables, group.method)} from {group.start}, {count(group.size, 'pair')}",
+            effect.code,
             effect.codes,
+            effect.agreement,
             effect.changes["chosen"].total.estimate if "chosen" in effect.changes else float("nan"),
             effect.numbers,
         )

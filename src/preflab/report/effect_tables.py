@@ -1,15 +1,16 @@
 """What the methods did to the models, as tables for the page of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from preflab.diagnose.checkpoints import DEGENERATE, HARMFUL, NAMES
 from preflab.report.analysis import Analysis
+from preflab.report.behaviour import Behaviour
 from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.effects import GRADIENTS, Effect
-from preflab.report.wording import MISSING, number, percent, signed
+from preflab.report.wording import MISSING, count, number, percent, signed
 from preflab.stats.intervals import Interval, mean_interval
 
 TITLES: Mapping[str, str] = {"chosen": "chosen", "rejected": "rejected", **NAMES}
@@ -22,16 +23,18 @@ def overview(analysis: Analysis) -> Table | None:
     """Return the verdict on every group, all sizes, in a line each."""
     if not analysis.effects:
         return None
+    pairs, probed = _measured_on(analysis)
+    answers = next((b.length.n for b in analysis.behaviour["test"].values() if b.length), 0)
     head = [
         ("Start point", ""),
         ("Method", ""),
         ("Pairs", "of training"),
-        ("Verdict", "on each seed"),
-        ("Chosen", "change, nats per response"),
-        ("Rejected", "change"),
-        ("Margin", "change"),
-        ("Answers to other prompts", "change"),
-        ("KL per token", "nats, on sampled answers"),
+        ("Verdict", "and on each seed alone"),
+        ("Chosen", f"change, nats per response; {pairs}"),
+        ("Rejected", f"change; {pairs}"),
+        ("Margin", f"change; {pairs}"),
+        ("Answers to other prompts", f"change; {probed['mismatched']}"),
+        ("KL per token", f"nats; {count(answers, 'sampled response')}"),
     ]
     shown = ("chosen", "rejected", "margin", "mismatched")
     rows = [
@@ -41,12 +44,20 @@ def overview(analysis: Analysis) -> Table | None:
             counted(group.size),
             Cell(effect.agreement, kind="text"),
             *(_changed(effect, role) for role in shown),
-            _bounded(effect.answers.get("kl_token"), 2),
+            _kl(analysis.behaviour["test"].get(group)),
         ]
         for group, effect in analysis.effects.items()
     ]
     caption = f"What training did, group by group; 95 % {_over(analysis.effects.values())}."
     return Table(caption, head, rows, "effects")
+
+
+def _measured_on(analysis: Analysis) -> tuple[str, dict[str, str]]:
+    """Say how many pairs changes of chosen, rejected and margin rest on, and how many rows each kind of response."""
+    n = max(effect.n_pairs for effect in analysis.effects.values())
+    rows = analysis.tables.probes.groupby("role")["row"].nunique()
+    probed = {str(role): count(int(k), "test row") for role, k in rows.items()}
+    return count(n, "test pair") if n else probed["chosen"], probed
 
 
 def by_start(analysis: Analysis, best_start: str) -> list[dict[str, Any]]:
@@ -63,88 +74,78 @@ def by_start(analysis: Analysis, best_start: str) -> list[dict[str, Any]]:
                 "start": start,
                 "open": not result,
                 "verdicts": [(title, each, "open" if each.code in WARNINGS else "single") for title, each in named],
-                "tables": [_roles(start, sound), _parts(start, sound), _answers(start, sound)] if sound else [],
+                "tables": _tables(analysis, start, sound) if sound else [],
                 "alike": alike_table("Method", [(title, effect.alike) for title, effect in sound]),
             }
         )
     return result
 
 
-def _roles(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
+def _tables(analysis: Analysis, start: str, sound: Sequence[tuple[str, Effect]]) -> list[Table]:
+    pairs, probed = _measured_on(analysis)
+    answers = count(int(analysis.tables.samples["row"].nunique()), "sampled answer")
+    return [
+        _roles(start, sound, pairs, probed),
+        _parts(start, sound, probed["chosen"]),
+        _answers(start, sound, answers),
+    ]
+
+
+def _roles(start: str, sound: Sequence[tuple[str, Effect]], pairs: str, probed: Mapping[str, str]) -> Table:
     """Return where the probability went: methods against kinds of responses."""
     roles = [role for role in TITLES if any(role in effect.changes for _, effect in sound)]
     head = [("Method", "")]
-    head += [(TITLES[role].capitalize(), "behind the first token" if role in DEGENERATE else "") for role in roles]
+    for role in roles:
+        measured_on = probed[role] if role in NAMES else pairs
+        behind = "behind the first token; " if role in DEGENERATE else ""
+        head.append((TITLES[role].capitalize(), f"{behind}{measured_on}"))
     rows = [[Cell(title, kind="text"), *(_changed(effect, role) for role in roles)] for title, effect in sound]
     over = _over([effect for _, effect in sound])
     caption = f"Where the probability went, from {start}: change in nats per response, 95 % {over}."
     return Table(caption, head, rows, f"effects-roles-{start}")
 
 
-def _parts(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
-    head = [
-        ("Method", ""),
-        ("Chosen, first token", "nats"),
-        ("Chosen, the rest", "nats"),
-        ("Chosen", "nats per token"),
-        ("Rejected, first token", "nats"),
-        ("Rejected, the rest", "nats"),
-        ("Rejected", "nats per token"),
-    ]
+def _parts(start: str, sound: Sequence[tuple[str, Effect]], rows_of: str) -> Table:
+    head = [("Method", "")]
+    head += [(f"{side}, {part}", "nats") for side in ("Chosen", "Rejected") for part in ("first token", "the rest")]
     rows = [
         [
             Cell(title, kind="text"),
-            *(
-                cell
-                for role in ("chosen", "rejected")
-                for cell in (
-                    *(_signed(part, 2) for part in effect.parts[role]),
-                    _number(effect.changes[role].per_token, signed(effect.changes[role].per_token, 3)),
-                )
-            ),
+            *(_signed(part, 2) for role in ("chosen", "rejected") for part in effect.parts[role]),
         ]
         for title, effect in sound
     ]
-    caption = f"First token against the rest, from {start}: change since the start point."
+    caption = f"First token against the rest, from {start}: change since the start point, {rows_of}."
     return Table(caption, head, rows, f"effects-tokens-{start}")
 
 
-def _answers(start: str, sound: Sequence[tuple[str, Effect]]) -> Table:
-    head = [
-        ("Model", ""),
-        ("KL to the start", "nats per sampled answer, exact at each position"),
-        ("per token", "nats"),
-        ("Entropy", "nats per token"),
-        ("Length", "tokens"),
-        ("Cut", "share that hit the limit"),
-        ("Distinct", "token pairs in an answer"),
-    ]
+def _answers(start: str, sound: Sequence[tuple[str, Effect]], answers: str) -> Table:
+    head = [("Model", ""), ("Entropy", "nats per token"), ("Distinct", "token pairs in an answer")]
     head += [("Gradient of chosen", "norm, median over pairs"), ("of rejected", ""), ("Cosine", "of the two")]
     taken = any(effect.gradients for _, effect in sound)
     before = sound[0][1].before
-    plain = ("entropy", 2), ("n_tokens", 1)
     rows = [
         [
             Cell("start point", kind="text"),
-            *[Cell("0", kind="muted", value=0.0)] * 2,
-            *(_number(before[name], number(before[name], digits)) for name, digits in plain),
-            *(_number(before[name], percent(before[name])) for name in ("truncated", "distinct")),
+            _number(before["entropy"], number(before["entropy"], 2)),
+            _number(before["distinct"], percent(before["distinct"])),
             *(_number(before.get(name), number(before.get(name), 2)) for name in GRADIENTS),
         ]
     ]
     for title, effect in sound:
-        found = effect.answers
+        distinct = effect.answers["distinct"]
         rows.append(
             [
                 Cell(title, kind="text"),
-                *(_bounded(found[name], 2) for name in ("kl", "kl_token")),
-                *(_bounded(found[name], digits) for name, digits in plain),
-                *(measured(percent(found[name].estimate), found[name]) for name in ("truncated", "distinct")),
+                _bounded(effect.answers["entropy"], 2),
+                measured(percent(distinct.estimate), distinct),
                 *(_bounded(effect.gradients.get(name), 2) for name in GRADIENTS),
             ]
         )
     keep = len(head) if taken else len(head) - len(GRADIENTS)
-    caption = f"Sampled answers{' and gradients' if taken else ''}, from {start}; 95 % intervals over seeds."
+    what = f"{answers}{' and gradients' if taken else ''}"
+    over = "; 95 % intervals over seeds" if any(len(effect.seeds) > 1 for _, effect in sound) else ""
+    caption = f"What answers are like, from {start}: {what} of each cell{over}."
     return Table(caption, head[:keep], [row[:keep] for row in rows], f"effects-answers-{start}")
 
 
@@ -182,11 +183,10 @@ def alike_table(what: str, found: Sequence[tuple[str, pd.DataFrame]]) -> Table |
     return Table(caption, head, rows) if rows else None
 
 
-def _over(found: Any) -> str:
-    seeds = {len(effect.seeds) for effect in found if effect.seeds}
-    if seeds == {1}:
+def _over(found: Iterable[Effect]) -> str:
+    if all(len(effect.seeds) < 2 for effect in found):
         return "intervals over prompts"
-    return "intervals over seeds" if 1 not in seeds else "intervals over seeds, of one seed over prompts"
+    return "intervals: of test pairs over pairs and seeds, of test rows over seeds"
 
 
 def _changed(effect: Effect, role: str) -> Cell:
@@ -201,6 +201,13 @@ def _bounded(interval: Interval | None, digits: int) -> Cell:
     if interval is None:
         return Cell(MISSING, kind="muted")
     return measured(number(interval.estimate, digits), interval, _spread(interval, digits))
+
+
+def _kl(facts: Behaviour | None) -> Cell:
+    if facts is None or facts.kl_token is None:
+        return Cell(MISSING, kind="muted")
+    kl = facts.kl_token  # not below zero, so its interval need not be centred
+    return measured(number(kl.estimate, 3), kl, f"{number(kl.low, 3)} to {number(kl.high, 3)}")
 
 
 def _number(value: float | None, text: str) -> Cell:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from preflab.diagnose.checkpoints import (
-    NAMES,
+    MEANING,
     REMEDIES,
+    SYMPTOMS,
     Change,
     Code,
     Diagnosis,
@@ -15,14 +17,17 @@ from preflab.diagnose.checkpoints import (
     changes,
     commonest,
     diagnose,
-    kl_per_token,
+    moved,
 )
-from preflab.report.tables import Group, StudyTables
+from preflab.report.ranking import group_intervals
+from preflab.report.tables import Group, StudyTables, measure
+from preflab.report.wording import count
 from preflab.stats.intervals import Interval, mean_interval, seed_interval
 
-SHOWN = ("kl", "kl_token", "entropy", "n_tokens", "truncated", "distinct")
-"""What `Effect.answers` holds: KL(cell || start) in nats per sampled answer and per token, entropy in nats per token,
-length in tokens, share that hit the limit, share of distinct token pairs in an answer."""
+SHOWN = ("entropy", "distinct")
+"""What `Effect.answers` holds: entropy in nats per token, share of distinct token pairs in an answer. What the
+evaluation measures on more answers (KL, length, share cut) is in `Behaviour`."""
+_PAIRED = {"chosen": "chosen_change", "rejected": "rejected_change", "margin": "margin"}
 GRADIENTS = ("grad_chosen", "grad_rejected", "cosine")
 
 
@@ -35,8 +40,10 @@ class Effect:
         seeds: seeds that were diagnosed.
         diagnoses: the verdict on each.
         n_diverged: seeds whose training diverged; they have no verdict.
-        changes: role to the change of its log-prob since the start point; intervals are over seeds, with one seed over
-            prompts. Empty where nothing finite was measured.
+        changes: role to the change of its log-prob since the start point: of chosen, rejected and margin over all test
+            pairs and seeds, as in `Behaviour`; of unseen answers over seeds, with one seed over prompts. Empty where
+            nothing finite was measured.
+        n_pairs: test pairs behind these three; 0 where those of the probes stand in.
         parts: chosen and rejected to the change of the first token and of the rest, nats.
         answers: of the sampled answers, by the names in `SHOWN`; intervals likewise.
         before: the same of the start point's answers and gradients.
@@ -49,6 +56,7 @@ class Effect:
     diagnoses: tuple[Diagnosis, ...]
     n_diverged: int
     changes: Mapping[str, Change]
+    n_pairs: int
     parts: Mapping[str, tuple[Interval, Interval]]
     answers: Mapping[str, Interval]
     before: Mapping[str, float]
@@ -61,55 +69,62 @@ class Effect:
         return tuple(diagnosis.code for diagnosis in self.diagnoses)
 
     @property
-    def code(self) -> str:
-        """The verdict on most seeds, or `divergence` where none finished."""
-        return commonest(self.codes) if self.codes else "divergence"
+    def code(self) -> Code | Literal["divergence"]:
+        """The verdict over seeds and test pairs; a symptom that most seeds show; `divergence` where none finished."""
+        if not self.codes:
+            return "divergence"
+        most = commonest(self.codes)
+        return most if most in SYMPTOMS or not self.n_pairs else moved(self.changes)
 
     @property
     def agreement(self) -> str:
-        """How far seeds agree on it."""
-        return agreement(self.codes, self.n_diverged)
+        """The verdict, and how far seeds agree on it when each is judged alone."""
+        each = agreement(self.codes, self.n_diverged)
+        return each if each.startswith(self.code) else f"{self.code} over all seeds; each alone, {each}"
 
     @property
     def numbers(self) -> str:
         """Return what changed by how much, in a line."""
-        shown = ("chosen", "rejected", "margin", "mismatched")
-        said = [f"{NAMES.get(role, role)} {self.changes[role]}" for role in shown if role in self.changes]
-        return f"{', '.join(said)} per response" if said else "nothing finite was measured"
+        said = [f"{role} {self.changes[role]}" for role in _PAIRED if role in self.changes]
+        if not said:
+            return "nothing finite was measured"
+        pairs = f"{self.n_pairs:,} test pairs, " if self.n_pairs else ""
+        return f"{', '.join(said)} per response ({pairs}{count(len(self.seeds), 'seed')})"
 
     @property
     def headline(self) -> str:
         """The verdict in a sentence, with its numbers."""
-        if not self.diagnoses:
+        code = self.code
+        if code == "divergence":
             return "Training diverged with every seed."
         # What the verdict means stands in its own sentence: `Collapse: answers repeat themselves. Chosen ...`
-        said = self.diagnosis.headline.partition(". ")[0]
+        said = self.diagnosis.headline.partition(". ")[0] if self.diagnosis.code == code else MEANING[code]
         why = said.partition(": ")[2] or said.lower()
-        verdict, numbers = f"{self.agreement[0].upper()}{self.agreement[1:]}: {why}", self.numbers
-        if len(self.diagnoses) > 1:
-            return f"{verdict}, within a seed. Over the seeds: {numbers}."
-        return f"{verdict}. {numbers[0].upper()}{numbers[1:]}."
+        return f"{self.agreement[0].upper()}{self.agreement[1:]}: {why}. {self.numbers[0].upper()}{self.numbers[1:]}."
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """The first seed's diagnosis that says what most say."""
-        return next(each for each in self.diagnoses if each.code == self.code)
+        """The first seed's diagnosis that says what the verdict does, else one that says what most seeds do."""
+        most = commonest(self.codes)
+        return min(self.diagnoses, key=lambda each: (each.code != self.code, each.code != most))
 
     @property
     def remedies(self) -> tuple[str, ...]:
         """What is known to help."""
-        return REMEDIES[self.diagnosis.code] if self.diagnoses else REMEDIES["broken"]
+        code = self.code
+        return REMEDIES["broken" if code == "divergence" else code]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One diagnosed cell beside its start point."""
+    """One diagnosed cell beside its start point; `moved` are the changes of all test pairs, of its seed alone."""
 
     seed: int
     probes: pd.DataFrame
     samples: pd.DataFrame
     gradients: pd.DataFrame
     pairs: pd.DataFrame
+    moved: Mapping[str, Change]
 
     def of(self, frame: pd.DataFrame, what: str = "checkpoint") -> pd.DataFrame:
         return frame[frame["of"] == what]
@@ -129,42 +144,79 @@ def effects(tables: StudyTables) -> dict[Group, Effect]:
     cells = tables.cells
     parts = {name: dict(list(getattr(tables, name).groupby("cell"))) for name in ("probes", "samples", "gradients",
                                                                                   "alike")}  # fmt: skip
+    paired = _paired(tables)
     starts = {(c.start, c.seed): c.cell for c in cells[cells["method"] == ""].itertuples()}
     final = cells[(cells["method"] != "") & cells["selected"] & cells["status"].isin(["done", "diverged"])]
     result = {}
     for (start, method, size), mine in final.groupby(["start", "method", "size"], sort=False):
-        found = []
+        group, found = Group(str(start), str(method), int(size)), []
+        seeds = paired.seeds.get(group, {})
         for cell in mine[mine["status"] == "done"].itertuples():
             first = starts.get((start, cell.seed), starts.get((start, -1)))
             if cell.cell in parts["probes"] and first in parts["samples"]:
-                found.append(_cell(int(cell.seed), str(cell.cell), str(first), parts))
+                found.append(_cell(int(cell.seed), str(cell.cell), str(first), parts, seeds.get(int(cell.seed), {})))
         n_diverged = int((mine["status"] == "diverged").sum())
         if found or n_diverged == len(mine):
-            group = Group(str(start), str(method), int(size))
-            result[group] = _effect(group, found, n_diverged)
+            result[group] = _effect(group, found, n_diverged, paired)
     return result
 
 
-def _cell(seed: int, cell: str, start: str, parts: Mapping[str, Mapping[str, pd.DataFrame]]) -> _Cell:
+@dataclass(frozen=True, slots=True)
+class _Paired:
+    """Changes of the test pairs: how many pairs, over seeds and pairs by group, over pairs by group and seed."""
+
+    n: int
+    groups: Mapping[Group, Mapping[str, Change]]
+    seeds: Mapping[Group, Mapping[int, Mapping[str, Change]]]
+
+
+def _paired(tables: StudyTables) -> _Paired:
+    pairs = tables.pairs[tables.pairs["split"] == "test"]
+    tokens = {side: float(pairs[f"{side}_length"].mean()) for side in ("chosen", "rejected")}
+    tokens["margin"] = (tokens["chosen"] + tokens["rejected"]) / 2
+    groups: dict[Group, dict[str, Change]] = {}
+    seeds: dict[Group, dict[int, dict[str, Change]]] = {}
+    n = 0
+    for role, column in _PAIRED.items():
+        scores = measure(tables, "test", column)
+        n = len(scores.rows)
+        for group, total in group_intervals(scores).items():
+            groups.setdefault(group, {})[role] = Change(total, total.estimate / tokens[role])
+            for seed, row in zip(scores.seeds[group], scores.values[group], strict=True):
+                alone = mean_interval(row, clusters=scores.clusters)
+                change = Change(alone, alone.estimate / tokens[role])
+                seeds.setdefault(group, {}).setdefault(seed, {})[role] = change
+    return _Paired(n, groups, seeds)
+
+
+def _cell(
+    seed: int,
+    cell: str,
+    start: str,
+    parts: Mapping[str, Mapping[str, pd.DataFrame]],
+    moved: Mapping[str, Change],
+) -> _Cell:
     def beside(name: str) -> pd.DataFrame:
         places = (("start", start), ("checkpoint", cell))
         frames = [parts[name][place].assign(of=of) for of, place in places if place in parts[name]]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["of"])
 
     pairs = parts["alike"].get(start, pd.DataFrame(columns=["row", "ches", "ches_mean"]))
-    return _Cell(seed, parts["probes"][cell], beside("samples"), beside("gradients"), pairs)
+    return _Cell(seed, parts["probes"][cell], beside("samples"), beside("gradients"), pairs, moved)
 
 
-def _effect(group: Group, cells: Sequence[_Cell], n_diverged: int) -> Effect:
-    diagnoses = tuple(diagnose(f"seed {c.seed}", c.probes, c.samples, c.gradients) for c in cells)
+def _effect(group: Group, cells: Sequence[_Cell], n_diverged: int, paired: _Paired) -> Effect:
+    diagnoses = tuple(diagnose(f"seed {c.seed}", c.probes, c.samples, c.gradients, c.moved) for c in cells)
     sound = [cell for cell, each in zip(cells, diagnoses, strict=True) if each.code != "broken"]
     taken = [cell for cell in sound if len(cell.of(cell.gradients))]
+    moved_by = paired.groups.get(group, {}) if sound else {}
     return Effect(
         group=group,
         seeds=tuple(cell.seed for cell in cells),
         diagnoses=diagnoses,
         n_diverged=n_diverged,
-        changes=_changes(sound),
+        changes=_changes(sound) | dict(moved_by),
+        n_pairs=paired.n if moved_by else 0,
         parts={role: _first_and_rest(sound, role) for role in ("chosen", "rejected")} if sound else {},
         answers=_over_seeds([cell.drawn for cell in sound], _ANSWERS),
         before=_before(sound[0]) if sound else {},
@@ -174,9 +226,8 @@ def _effect(group: Group, cells: Sequence[_Cell], n_diverged: int) -> Effect:
 
 
 _ANSWERS: Mapping[str, Callable[[pd.DataFrame], float]] = {
-    "kl": lambda drawn: drawn["kl_exact"].mean(),
-    "kl_token": kl_per_token,
-    **{name: (lambda drawn, name=name: drawn[name].mean()) for name in SHOWN[2:]},  # type: ignore[misc]
+    name: (lambda drawn, name=name: drawn[name].mean())  # type: ignore[misc]
+    for name in SHOWN
 }
 _GRADIENTS: Mapping[str, Callable[[pd.DataFrame], float]] = {
     name: (lambda taken, name=name: taken[name].median())  # type: ignore[misc]

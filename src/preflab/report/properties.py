@@ -1,16 +1,16 @@
 """The table of what each method did to chosen, rejected and unseen responses, in the terms of "3D-Properties"."""
 
-import functools
 import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
 from preflab.diagnose.findings import NOISE
 from preflab.diagnose.properties import Properties
 from preflab.report.analysis import Analysis
+from preflab.report.behaviour import Behaviour
 from preflab.report.cells import Cell, Table, measured
 from preflab.report.ranking import gain_over_start
 from preflab.report.tables import Group
@@ -18,15 +18,16 @@ from preflab.report.wording import MISSING, count, names, number, percent, score
 from preflab.stats.intervals import Interval
 
 HOW = (
-    "The first three columns are changes of log-prob from the start point to the weights that were kept, means over "
-    "the validation pairs that are followed during training, with t intervals over seeds; “What it did” looks at test "
-    "rows after it.",
-    "Drastic drop (P1): the change of rejected minus that of chosen; training asks for some of it, and it equals the "
-    "margin with its sign turned.",
-    "Degradation (P2): a run counts when its chosen responses ended below their likeliest evaluation by more than "
-    f"{NOISE:g} standard errors (paired, over responses); below it, after which share of the run that evaluation was.",
+    "Chosen and rejected: change of log-prob from the start point to the weights that were kept, test pairs as in the "
+    "other tables, 95 % intervals over pairs and seeds.",
+    "Drastic drop (P1): rejected minus chosen; training asks for some of it, and it equals the margin with its sign "
+    "turned.",
+    "Degradation (P2) is judged in each run alone, on the validation pairs followed during training: chosen responses "
+    f"ended below their likeliest evaluation by more than {NOISE:g} standard errors (paired, over pairs); below it, "
+    "after which share of the run that evaluation was. All runs together may show a fall that none shows alone.",
     "Dispersion (P3): the change of unseen responses, which answer other prompts, minus the mean of the pair's two "
-    "changes; above zero they gained on the pair, though all three may have fallen.",
+    "changes, on the same validation pairs, t intervals over seeds; above zero they gained on the pair, though all "
+    "three may have fallen.",
 )
 """How each column is computed, for the foot of the table."""
 
@@ -52,15 +53,19 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
     if not found:
         return None
     metric = analysis.metric
+    tested = count(max((f.margin.n for g in found if (f := _tested(analysis, g)) and f.margin), default=0), "test pair")
+    followed = analysis.tables.dynamics["n"].max()
+    watched = count(int(followed), "validation pair") if followed > 0 else "validation pairs"
     columns: list[tuple[tuple[str, str], Callable[[_Row], Cell]]] = [
-        (("Chosen", "nats per response"), lambda row: _nats(row.facts.chosen)),
-        (("Rejected", "nats per response"), lambda row: _nats(row.facts.rejected)),
-        (("Unseen", "answers to other prompts"), lambda row: _nats(row.facts.unseen)),
-        (("Drastic drop (P1)", "rejected − chosen"), lambda row: _nats(row.facts.drop)),
-        (("Degradation (P2)", "runs in which chosen clearly fell from their peak"), lambda row: _fell(row.facts)),
-        (("Dispersion (P3)", "unseen − the pair's mean"), lambda row: _nats(row.facts.dispersion)),
+        (("Chosen", f"nats per response; {tested}"), lambda row: _moved(row, "chosen_change")),
+        (("Rejected", f"nats per response; {tested}"), lambda row: _moved(row, "rejected_change")),
+        (("Drastic drop (P1)", f"rejected − chosen; {tested}"), lambda row: _moved(row, "margin", -1)),
+        (
+            ("Degradation (P2)", f"runs that alone show chosen fall from its peak; {watched}"),
+            lambda row: _fell(row.facts),
+        ),
+        (("Dispersion (P3)", f"unseen − the pair's mean; {watched}"), lambda row: _nats(row.facts.dispersion)),
         ((f"{metric.label} gained", "test prompts, 95 % over prompts and seeds"), _gained),
-        (("KL to the start", "nats per response"), _kl),
     ]
     rows = [_Row(analysis, group, facts) for group, facts in found.items()]
     columns = [(title, cell) for title, cell in columns if any(cell(row).text != MISSING for row in rows)]
@@ -70,19 +75,30 @@ def _table(analysis: Analysis, start: str, size: int) -> Table | None:
             lines.append(
                 [Cell(analysis.title(group.method), why, "text"), *[Cell(MISSING, kind="muted")] * len(columns)]
             )
-    followed = analysis.tables.dynamics.merge(analysis.tables.cells[_any_of(analysis, found)][["cell"]], on="cell")["n"]
-    pairs = f", {count(int(followed.max()), 'validation pair')}" if followed.notna().any() else ""
-    caption = f"From {start}, {count(size, 'training pair')}{pairs}; below each number its 95 % interval."
+    caption = f"From {start}, {count(size, 'training pair')}; below each number its 95 % interval."
     kept = "; weights kept early" if any(_kept(row.facts) for row in rows) else ""
     head = [("Method", f"setting; runs{kept}"), *(title for title, _ in columns)]
     return Table(caption, head, lines, f"properties-{start}-{size}")
 
 
+def _tested(analysis: Analysis, group: Group) -> Behaviour | None:
+    return analysis.behaviour.get("test", {}).get(group)
+
+
+def _moved(row: _Row, change: Literal["chosen_change", "rejected_change", "margin"], sign: int = 1) -> Cell:
+    """Return a change of the test pairs, or with `sign` -1 its opposite."""
+    tested = _tested(row.analysis, row.group)
+    found: Interval | None = getattr(tested, change, None)
+    if found is None or sign == 1:
+        return _nats(found)
+    return _nats(replace(found, estimate=-found.estimate, low=-found.high, high=-found.low))
+
+
 def _nats(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell(MISSING)
-    bounds = "one seed" if math.isnan(interval.low) else f"{signed(interval.low, 1)} to {signed(interval.high, 1)}"
-    return measured(signed(interval.estimate, 1), interval, bounds)
+    bounds = "one seed" if math.isnan(interval.low) else f"{signed(interval.low, 2)} to {signed(interval.high, 2)}"
+    return measured(signed(interval.estimate, 2), interval, bounds)
 
 
 def _fell(facts: Properties) -> Cell:
@@ -102,14 +118,6 @@ def _gained(row: _Row) -> Cell:
         return Cell(MISSING)
     change = gain.difference
     return measured(score(change.estimate, rate=rate, sign=True), change, score_range(change, rate=rate, sign=True))
-
-
-def _kl(row: _Row) -> Cell:
-    facts = row.analysis.behaviour.get("test", {}).get(row.group)
-    if facts is None or facts.kl is None:
-        return Cell(MISSING)
-    bounds = "" if math.isnan(facts.kl.low) else f"{number(facts.kl.low, 1)} to {number(facts.kl.high, 1)}"
-    return measured(number(facts.kl.estimate, 1), facts.kl, bounds)
 
 
 def _named(row: _Row) -> Cell:
@@ -137,11 +145,6 @@ def _why_missing(analysis: Analysis, group: Group) -> str:
     if states.index.tolist() == ["done"]:
         return "not followed, or no setting selected yet"
     return f"no setting to show: {names([f'{n} of {states.sum()} cells {state}' for state, n in states.items()])}"
-
-
-def _any_of(analysis: Analysis, groups: Iterable[Group]) -> "pd.Series[bool]":
-    """Return which rows are cells of any of some groups."""
-    return functools.reduce(operator.or_, (_of(analysis.tables.cells, group) for group in groups))
 
 
 def _of(cells: pd.DataFrame, group: Group) -> "pd.Series[bool]":

@@ -151,38 +151,37 @@ def starts_table(analysis: Analysis, split: str) -> Table | None:
 def behaviour_table(analysis: Analysis, split: str, start: str) -> Table | None:
     """Return what training from one start point did to the model, one row per method at the largest size."""
     shown = _shown(analysis, split, start)
+    n = _units(shown)
     columns: list[tuple[tuple[str, str], Callable[[Behaviour], Cell]]] = [
-        ((analysis.metric.label, "mean of the responses"), lambda b: _plain(b.reward, 3)),
-        (("Wins against chosen", "the data's responses; ties half"), lambda b: _wins(b.win_chosen)),
-        (("Wins against the start", "ties half"), lambda b: _wins(b.win_start)),
-        (("KL to the start", "nats per response"), lambda b: _plain(b.kl, 2)),
-        (("KL per token", "nats"), lambda b: _plain(b.kl_token, 3)),
-        (("Length", "tokens"), lambda b: _plain(b.length, 1)),
-        (("Cut", "at the token limit"), lambda b: _rate(b.truncated)),
-        (("Preference accuracy", "chosen gained more than rejected"), lambda b: _rate(b.accuracy)),
-        (("Accuracy per token", "chosen likelier, no reference"), lambda b: _rate(b.accuracy_per_token)),
-        (("Chosen", "log-prob against the start, nats"), lambda b: _plain(b.chosen_change, 2)),
-        (("Rejected", "log-prob against the start, nats"), lambda b: _plain(b.rejected_change, 2)),
-        (("Margin", "chosen − rejected, nats"), lambda b: _plain(b.margin, 2)),
+        ((analysis.metric.label, f"mean, {n['responses']}"), lambda b: _plain(b.reward, 3)),
+        (("Wins against chosen", f"the data's responses; ties half, {n['responses']}"), lambda b: _wins(b.win_chosen)),
+        (("Wins against the start", f"ties half, {n['responses']}"), lambda b: _wins(b.win_start)),
+        (("KL to the start", f"nats per response, {n['responses']}"), lambda b: _plain(b.kl, 2)),
+        (("KL per token", f"nats, {n['responses']}"), lambda b: _plain(b.kl_token, 3)),
+        (("Length", f"tokens, {n['responses']}"), lambda b: _plain(b.length, 1)),
+        (("Cut", f"at the token limit, {n['responses']}"), lambda b: _rate(b.truncated)),
+        (("Preference accuracy", f"chosen gained more than rejected, {n['pairs']}"), lambda b: _rate(b.accuracy)),
+        (("Accuracy per token", f"chosen likelier, no reference, {n['pairs']}"), lambda b: _rate(b.accuracy_per_token)),
+        (("Chosen", f"log-prob against the start, nats, {n['pairs']}"), lambda b: _plain(b.chosen_change, 2)),
+        (("Rejected", f"log-prob against the start, nats, {n['pairs']}"), lambda b: _plain(b.rejected_change, 2)),
+        (("Margin", f"chosen − rejected, nats, {n['pairs']}"), lambda b: _plain(b.margin, 2)),
     ]
     kept = [(title, cell) for title, cell in columns if any(cell(b).text != MISSING for b in shown)]
     if not kept:
         return None
     head = [("Method", ""), *(title for title, _ in kept)]
     rows = [[Cell(analysis.title(b.group.method), kind="text"), *(cell(b) for _, cell in kept)] for b in shown]
-    caption = (
-        f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals. {_measured_on(shown)}"
-    )
+    caption = f"From {start}, {_split(split)}, {count(analysis.size, 'training pair')}; 95 % intervals."
     return Table(caption, head, rows, f"behaviour-{split}-{start}")
 
 
-def _measured_on(shown: Sequence[Behaviour]) -> str:
-    """Say how many prompts and how many pairs are behind the numbers; they can differ."""
-    prompts = next((found.n for b in shown if (found := b.length or b.reward)), None)
-    pairs = next((found.n for b in shown if (found := b.accuracy or b.accuracy_per_token or b.margin)), None)
-    said = [f"Generated responses: {count(prompts, 'prompt')}"] if prompts else []
-    said += [f"accuracies and log-probs: {count(pairs, 'held-out pair')}"] if pairs else []
-    return f"{'; '.join(said)}." if said else ""
+def _units(shown: Sequence[Behaviour]) -> dict[str, str]:
+    """Say how many responses and how many pairs are behind the numbers; there may be fewer pairs."""
+    found = {
+        "responses": [each for b in shown if (each := b.length or b.reward)],
+        "pairs": [each for b in shown if (each := b.accuracy_per_token or b.margin)],
+    }
+    return {what: f"{max((each.n for each in known), default=0):,} {what}" for what, known in found.items()}
 
 
 def parts_table(analysis: Analysis, split: str, start: str) -> Table | None:

@@ -132,7 +132,7 @@ def _faster(tables: Mapping[str, StudyTables]) -> Finding:
         fell = int((moved["chosen"] < 0).sum())
         verdicts.append(1 if much.high < 0 and fell > len(moved) / 2 else -1 if less.low > 0 else 0)
         lines.append(f"{name.upper()}: rejected {_nats(seed_interval(moved['rejected']))}, chosen "
-                     f"{_nats(seed_interval(moved['chosen']))}, fell in {fell} of {len(moved)} runs.")  # fmt: skip
+                     f"{_nats(seed_interval(moved['chosen']))}, negative in {fell} of {len(moved)} runs.")  # fmt: skip
     verdict: Verdict = "reproduced" if min(verdicts) == 1 else "different" if -1 in verdicts else "not told"
     return Finding(FASTER, verdict, tuple(lines))
 
