@@ -86,7 +86,8 @@ REMEDIES: dict[Code, tuple[str, ...]] = {
         "chosen one",
     ),
     "unchanged": (
-        "more steps, a larger learning rate, or more rows for smaller changes (`--rows`, in a study `diagnose.rows`)",
+        "more steps, a larger learning rate, or for smaller changes more rows (`--rows`; in a study more test pairs or "
+        "seeds)",
     ),
 }
 

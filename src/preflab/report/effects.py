@@ -80,7 +80,9 @@ class Effect:
     def agreement(self) -> str:
         """The verdict, and how far seeds agree on it when each is judged alone."""
         each = agreement(self.codes, self.n_diverged)
-        return each if each.startswith(self.code) else f"{self.code} over all seeds; each alone, {each}"
+        if not self.codes or self.code == commonest(self.codes):
+            return each
+        return f"{self.code} over all seeds; each alone, {each}"
 
     @property
     def numbers(self) -> str:
