@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import re
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_where_one_seed_stops_the_line_ends_and_without_training_there_is_none(s
     assert panel["x"] == [1, 2, 3, 4, 5, 6]
     object.__setattr__(tables, "log", pd.DataFrame())
     assert curves(analyse(tables)) == {}
+
+
+def test_curves_begin_with_the_start_point_of_the_answer_and_need_no_ranking(synthetic):
+    tables = synthetic.make(synthetic.Shape(methods=("dpo",), starts=("base", "sft"), prompts=8))
+    analysis = analyse(tables)
+    order = [panel["start"] for panel in curves(analysis)["panels"] if panel["metric"] == 0]
+    assert order == [analysis.leading.start, *({"base", "sft"} - {analysis.leading.start})]
+    nothing = analyse(replace(tables, responses=tables.responses.iloc[:0], pairs=tables.pairs.iloc[:0]))
+    assert nothing.leading is None and len(curves(nothing)["panels"]) == len(curves(analysis)["panels"])

@@ -164,6 +164,12 @@ def test_the_end_of_a_level_stretch_is_told_and_is_no_reason_to_widen_a_grid():
     assert "for wide;" in warning.text
 
 
+def test_an_edge_without_a_name_is_told_by_its_method():
+    tables = world({"wide": (0.1, 0.9), "level": (0.8, 0.8)})
+    cells = tables.cells.assign(learning_rate=1e-4, edge=tables.cells["selected"] & (tables.cells["method"] == "wide"))
+    assert context(analyse(replace(tables, cells=cells)), "sft")["edges"] == ["from sft: wide"]
+
+
 def test_a_study_without_grids_has_no_such_section():
     assert context(analyse(world({"dpo": (0.5,), "ipo": (0.6,)})), "sft") is None
 

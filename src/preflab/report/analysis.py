@@ -67,11 +67,15 @@ class Analysis:
         return max(ranked, key=lambda ranking: ranking.rows[0].overall.estimate, default=None)
 
     @property
+    def best_first(self) -> tuple[str, ...]:
+        """The start points, that of the answer first."""
+        first = self.leading.start if self.leading else ""
+        return tuple(sorted(self.starts, key=lambda start: start != first))
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """What methods are ranked from: the start point of the answer, the other ones, and all together."""
-        first = self.leading.start if self.leading else ""
-        found = [*sorted(self.starts, key=lambda start: start != first), POOLED]
-        return tuple(s for s in found if any(self.ranking(split, s) for split in SPLITS))
+        return tuple(s for s in (*self.best_first, POOLED) if any(self.ranking(split, s) for split in SPLITS))
 
     def title(self, method: str) -> str:
         """Return a method's name for people."""

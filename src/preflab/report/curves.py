@@ -45,7 +45,9 @@ def curves(analysis: Analysis) -> dict[str, Any]:
             continue
         by_pairs = table == "dynamics" and bool(frame["pairs_seen"].notna().all())
         frame = _thinned(frame.rename(columns={"pairs_seen" if by_pairs else "step": "x"}), column)
-        for start, part in sorted(frame.groupby("start"), key=lambda each: analysis.scopes.index(str(each[0]))):
+        by_start = dict(list(frame.groupby("start")))
+        for start in (start for start in analysis.best_first if start in by_start):
+            part = by_start[start]
             methods = {str(method): _line(each, column) for method, each in part.groupby("method")}
             panels.append({"start": visible(start), "metric": len(metrics)} | _aligned(methods, analysis.methods))
         metrics.append({"title": title, "unit": unit, "x": "training pairs seen" if by_pairs else "optimizer step"})

@@ -211,8 +211,9 @@ def _edges(analysis: Analysis, start: str) -> str:
     """Say which selected values are the last ones tried, all methods together; empty where none is."""
     said = []
     for e in edges(analysis.tables.cells, start, analysis.size):
-        about = f" ({e.name} {e.value:g}, the {e.side}{'; the next value is as good' if e.flat else ''})"
-        said.append(analysis.title(e.method) + (about if e.name else ""))
+        level = "; the next value is as good" if e.flat else ""
+        about = f" ({e.name} {e.value:g}, the {e.side}{level})" if e.name else ""
+        said.append(analysis.title(e.method) + about)
     return f"from {start}: {names(said)}" if said else ""
 
 
