@@ -92,8 +92,8 @@ def execute_and_print(config: "StudyConfig", folder: Path, *, as_json: bool, qui
     if finished.n_diverged:
         console.print(f"{finished.n_diverged} cells diverged; the report says which, when and why.")
     if not quiet:
-        for title, line in zip(("Answer:", "Next:"), finished.said, strict=False):
-            console.print(f"[bold]{title}[/bold] {escape(line)}")
+        for title, line in zip(("Answer: ", "Next: ", ""), finished.said, strict=False):
+            console.print(f"[bold]{title}[/bold]{escape(line)}")
     if as_json:
         from preflab.report.load import load_tables
         from preflab.report.summary import summary

@@ -98,7 +98,8 @@ def execute(
         trained = tables.cells[(tables.cells["status"] == "done") & (tables.cells["method"] != "")]
         models = tuple(folder / str(name) / "model" for name in trained["train"])
         page, verdict = answered(tables)
-        said = (verdict.headline, *verdict.next_steps[:1])
+        first = verdict.next_steps[:1]
+        said = (verdict.headline, *first, *([verdict.grow] if any("`--set " in step for step in first) else []))
         return Finished(state, write_page(page, folder / REPORT), models, n_diverged, said)
 
 
