@@ -1,12 +1,14 @@
 """The report in a browser: nothing runs that should not, and everything can be reached, read and printed."""
 
 import dataclasses
+import io
 import itertools
 import json
 import threading
 
 import pytest
 import uvicorn
+from PIL import Image
 from tests.browser.hostile import HOSTILE
 from tests.report.on_disk import LARGE, write_study
 from tests.report.synthetic import Shape, make
@@ -152,6 +154,28 @@ def test_no_width_scrolls_sideways(watch, fresh, width):
     page = watch(width=width).open(fresh)
     page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_shade_says_that_a_table_goes_on_until_its_end(watch, fresh, scheme):
+    page = watch(width=390, color_scheme=scheme).open(fresh)
+    region = page.locator("#ranking .scroll:has(table)").first
+    page.locator("table").evaluate_all("all => all.forEach((each) => { each.style.visibility = 'hidden'; })")
+
+    def edges():
+        """Return how far the left and the right edge stand out from the ground between them."""
+        image = Image.open(io.BytesIO(region.screenshot())).convert("L")
+        left, ground, right = (image.getpixel((x, image.height // 2)) for x in (0, image.width // 2, image.width - 1))
+        return abs(left - ground) > 20, abs(right - ground) > 20
+
+    assert region.evaluate("each => each.scrollWidth > each.clientWidth + 100")
+    assert edges() == (False, True)
+    region.evaluate("each => { each.scrollLeft = 50; }")
+    assert edges() == (True, True)
+    region.evaluate("each => { each.scrollLeft = each.scrollWidth; }")
+    assert edges() == (True, False)
+    page.set_viewport_size({"width": 2400, "height": 900})
+    assert region.evaluate("each => each.scrollWidth === each.clientWidth") and edges() == (False, False)
 
 
 CONTRAST = """() => {

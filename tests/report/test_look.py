@@ -11,6 +11,8 @@ import pytest
 
 from preflab.report.analysis import analyse
 from preflab.report.curves import MAX_POINTS, curves
+from preflab.report.frontier import frontier_figure
+from preflab.report.svg import COLOURS
 
 HOME = resources.files("preflab.report")
 TEXTS = ("ink", "muted", "link", "good", "warn", "info")
@@ -38,6 +40,25 @@ def test_every_text_colour_can_be_read_on_every_ground(theme):
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     low = {pair: contrast(*(colours[name] for name in pair)) for pair in PAIRS}
     assert {pair: round(value, 2) for pair, value in low.items() if value < 4.5} == {}
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_the_name_of_every_series_can_be_read(theme, synthetic):
+    found = re.findall(r"--(ink|paper): light-dark\((#\w{6}), (#\w{6})\)", (HOME / "page.css").read_text())
+    page = {name: pair[theme] for name, *pair in found}
+    methods = ("dpo", "ipo", "simpo", "orpo", "kto", "cpo", "slic_hf", "ln_dpo", "sft", "cdpo")
+    figure = frontier_figure(analyse(synthetic.make(synthetic.Shape(methods, ("base",), prompts=8))))
+    mixes = set(re.findall(r'<text[^>]*fill="color-mix\(in srgb, (#\w{6}) (\d+)%, var\(--ink\)\)"', figure.svg))
+    assert {colour for colour, _ in mixes} == set(COLOURS)
+
+    def mixed(colour, share):
+        parts = [int(share) * int(colour[k : k + 2], 16) + (100 - int(share)) * int(page["ink"][k : k + 2], 16)
+                 for k in (1, 3, 5)]  # fmt: skip
+        return "#" + "".join(f"{round(part / 100):02x}" for part in parts)
+
+    assert min(contrast(mixed(*mix), page["paper"]) for mix in mixes) >= 4.5
+    for text in (text for axis in figure.figure.axes for text in axis.texts):  # in files, which are on white
+        assert contrast(text.get_color(), "#ffffff") >= 4.5
 
 
 def test_vendored_files_are_those_of_the_manifest():

@@ -1,10 +1,12 @@
 """What the marks of figures say, and that they lie where they are drawn."""
 
+import itertools
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.transforms import Bbox
 from tests.report.test_robustness import LUCKY, SAFE, world
 
 from preflab.report.analysis import SPLITS, analyse
@@ -67,6 +69,27 @@ def test_a_dot_of_the_ranking_says_what_its_row_of_the_table_says(study):
                 assert f"{ranking.n_items} prompts" in words and "2 seeds" in words
                 rows += 1
     assert rows == len(said) == 18
+
+
+def test_names_cover_no_point_no_line_and_not_their_own_bars(synthetic):
+    methods = ("sft", "dpo", "ipo", "simpo", "orpo", "kto", "cpo", "slic_hf")
+    study = analyse(synthetic.make(synthetic.Shape(methods, ("base", "sft"), prompts=20)))
+    for figure, own in ((frontier_figure(study), 1), (likelihood_figure(study, "sft"), 0)):
+        for axis in filter(lambda axis: axis.get_visible(), figure.figure.axes):
+            texts, unit = axis.texts, figure.figure.dpi / 72
+            boxes = [text.get_window_extent() for text in texts]
+            assert boxes and all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            for line in axis.lines[1 - own :]:  # the first one of a likelihood is the line at zero
+                marks = axis.transData.transform(line.get_xydata())
+                assert not any(box.contains(*mark) for box in boxes for mark in marks)
+            for text, box in zip(texts, boxes, strict=True):
+                bars = [bar for bars in axis.collections if own for bar in bars.get_segments()]
+                bars = [bar for bar in bars if (bar == text.xy).all(axis=0).any()]
+                assert len(bars) == 2 * own
+                assert not any(box.overlaps(Bbox(axis.transData.transform(bar)).padded(0.1)) for bar in bars)
+            if own:  # half a star
+                assert axis.bbox.x0 + 4 * unit < axis.transData.transform((0, 0))[0]
 
 
 def test_a_point_of_the_frontier_says_the_kl_of_the_table_and_its_setting(study):

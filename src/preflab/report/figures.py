@@ -11,7 +11,20 @@ from preflab.report.analysis import Analysis, seeds_of
 from preflab.report.behaviour import QUANTILES, Behaviour
 from preflab.report.points import Points, Series
 from preflab.report.ranking import POOLED, RankedMethod, Ranking, group_intervals
-from preflab.report.svg import COLOURS, INK, MARKERS, MUTED, PAPER, FigureText, drawn, panels, settle, spread, style
+from preflab.report.svg import (
+    COLOURS,
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    FigureText,
+    drawn,
+    name_colour,
+    panels,
+    settle,
+    spread,
+    style,
+)
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import count, number, percent, score, score_range, signed
 from preflab.stats.intervals import Interval
@@ -140,8 +153,8 @@ def _size_lines(
         series.drew(axis.errorbar(x, y, yerr=half, color=series.colour, linewidth=1.5, elinewidth=0.8,
                                   marker=marker_of(analysis, method), markersize=4))  # fmt: skip
         end = (mine[-1][0].size * 1.03 ** (len(analysis.methods) / 2), y[-1])
-        series.drew(axis.annotate(analysis.title(method), end, color=series.colour, fontsize=8, va="center",
-                                  label="end", zorder=1))  # fmt: skip
+        series.drew(axis.annotate(series.title, end, color=name_colour(series.colour), fontsize=8, va="center",
+                                  label="end"))  # fmt: skip
         for (group, interval), right, up in zip(mine, x, y, strict=True):
             series.at(axis, right, up, *group_words(analysis, split, group),
                       f"{analysis.metric.label} {told(interval, rate=analysis.metric.is_rate)}",
@@ -154,22 +167,14 @@ def _size_lines(
     axis.set_xlabel("training pairs")
 
 
-def _label_lines(figure: Any, axes: Sequence[Any], *, aside: float = 8) -> None:
-    """Move the names at the ends of lines apart.
-
-    Args:
-        figure: the figure.
-        axes: of its panels.
-        aside: points from the end of a line to its name; 0 sets names above the first line and below the others.
-    """
+def _label_lines(figure: Any, axes: Sequence[Any]) -> None:
+    """Put names beside the ends of lines, apart from each other."""
     settle(figure)
     for axis in axes:
         labels = [text for text in axis.texts if text.get_label() == "end"]
         pixels = [float(axis.transData.transform(label.xy)[1]) for label in labels]
-        shift = [0.0 if aside else 6.5 if k == 0 else -6.5 for k in range(len(labels))]
-        wanted = [pixel + points * figure.dpi / 72 for pixel, points in zip(pixels, shift, strict=True)]
-        for label, before, after in zip(labels, pixels, spread(wanted, 9.5 * figure.dpi / 72), strict=True):
-            label.set_position((aside, (after - before) * 72 / figure.dpi))
+        for label, before, after in zip(labels, pixels, spread(pixels, 9.5 * figure.dpi / 72), strict=True):
+            label.set_position((6, (after - before) * 72 / figure.dpi))
             label.set_anncoords("offset points")
 
 
@@ -195,7 +200,8 @@ def likelihood_figure(analysis: Analysis, start: str) -> FigureText | None:
                 axis.set_visible(False)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         figure.supylabel("change of log-prob, nats per response", fontsize=8.5, color=MUTED)
-        _label_lines(figure, axes.flat, aside=0)
+        _room_for_names(axes[0, 0])
+        _label_lines(figure, axes.flat)
     caption = (
         f"From {start}, {analysis.size:,} pairs: change since the first step of the mean log-prob of chosen (blue, "
         "solid) and rejected (orange, dashed) validation responses, and of answers to other prompts, which are unseen "
@@ -249,11 +255,18 @@ def _curves(axis: Any, frame: pd.DataFrame, points: Points, who: str) -> None:
                       f"After {count(round(x[k]), 'pair' if x_name == 'pairs_seen' else 'step')}",
                       f"{signed(mean[k], 2)}{bounds} nats per response")  # fmt: skip
         ends.append((series, x[-1], mean[-1]))
-    ends.sort(key=lambda end: -end[2])
     for series, *end in ends:
-        series.drew(axis.annotate(series.title, tuple(end), ha="right", va="center", fontsize=8, color=series.colour,
+        series.drew(axis.annotate(series.title, tuple(end), va="center", fontsize=8, color=name_colour(series.colour),
                                   label="end"))  # fmt: skip
     axis.margins(y=0.16)
+
+
+def _room_for_names(axis: Any) -> None:
+    """Leave a quarter of each panel to the names at the ends of lines; the ticks end with the data."""
+    left, right = axis.get_xlim()
+    ticks = [tick for tick in axis.get_xticks() if left <= tick <= right]
+    axis.set_xlim(left, right + 0.32 * (right - left))
+    axis.set_xticks(ticks)
 
 
 def lengths_figure(analysis: Analysis) -> FigureText | None:

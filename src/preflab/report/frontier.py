@@ -1,7 +1,7 @@
 """Reward against KL: what every method buys, and with how much change."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from preflab.report.analysis import Analysis
 from preflab.report.figures import WIDTH, axis_label, group_words, marker_of, runs_of, series_of, told
 from preflab.report.points import Points
 from preflab.report.ranking import group_intervals
-from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, settle, spread, style
+from preflab.report.svg import INK, MUTED, FigureText, drawn, name_colour, panels, settle, style
 from preflab.report.tables import Group
 from preflab.report.wording import number
 from preflab.stats.intervals import Interval
@@ -63,8 +63,7 @@ def _point(
     series.drew(axis.errorbar(*place, xerr=[[left], [_half(x)]], yerr=_half(y) * scale, color=series.colour,
                               linewidth=0, elinewidth=0.8, marker=marker_of(analysis, group.method),
                               markersize=5))  # fmt: skip
-    series.drew(axis.annotate(series.title, place, color=series.colour, fontsize=8, va="center", label="point",
-                              zorder=1))  # fmt: skip
+    series.drew(axis.annotate(series.title, place, color=name_colour(series.colour), fontsize=8, va="center"))
     series.at(axis, *place, *group_words(analysis, split, group), f"{analysis.metric.label} {told(y, rate=rate)}",
               f"KL {kl_words(x)}", runs_of(analysis, split, group))  # fmt: skip
 
@@ -82,8 +81,8 @@ def _half(interval: Interval) -> float:
 def _root_axis(axes: Sequence[Any], kls: Sequence[Interval | None]) -> None:
     """Space KL by its square root, which is about proportional to how far the parameters moved."""
     highest = max((kl.estimate + _half(kl) for kl in kls if kl is not None), default=0.0) or 1.0
-    axes[0].set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
-    axes[0].set_xlim(0.0, 1.15 * highest)
+    axes[0].set_xscale("function", functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: x * np.abs(x)))
+    axes[0].set_xlim(-0.002 * highest, 1.15 * highest)  # room for half a star
     steps = [k * 10.0**e for e in range(-3, 5) for k in (1, 2, 5)]
     shown = [0.0]
     for step in steps:
@@ -92,33 +91,43 @@ def _root_axis(axes: Sequence[Any], kls: Sequence[Interval | None]) -> None:
     axes[0].set_xticks(shown, [f"{step:g}" for step in shown])
 
 
+_Box = tuple[float, float, float, float]
+"""Left, lower, right, upper, in points."""
+
+_POINT, _NAME, _BAR = 10.0, 10.0, 3.0  # how bad a square point of cover is, against a point of distance
+
+
 def _label_points(figure: Any, axes: Sequence[Any]) -> None:
-    """Put names beside their points, apart from each other; names of points far apart need no room from one another."""
+    """Put each name near its point where it covers least of points, names, bars and what is outside the panel."""
     settle(figure)
     unit = figure.dpi / 72
     for axis in axes:
-        labels = [text for text in axis.texts if text.get_label() == "point"]
-        left, right = axis.bbox.x0, axis.bbox.x1
-        places = [tuple(map(float, axis.transData.transform(label.xy))) for label in labels]
-        moved = _apart(places, reach=60 * unit, gap=9.5 * unit)
-        for label, (x, y), after in zip(labels, places, moved, strict=True):
-            beyond = x > left + 0.72 * (right - left)
-            label.set_position((-8 if beyond else 8, (after - y) / unit + 4))
-            label.set_horizontalalignment("right" if beyond else "left")
+        marks = [mark for line in axis.lines for mark in axis.transData.transform(line.get_xydata()) / unit]
+        bars = [axis.transData.transform(bar) / unit for bars in axis.collections for bar in bars.get_segments()]
+        there = [((x - 5, y - 5, x + 5, y + 5), _POINT) for x, y in marks]
+        there += [((*(bar.min(axis=0) - 0.5), *(bar.max(axis=0) + 0.5)), _BAR) for bar in bars]
+        panel: _Box = tuple(axis.bbox.extents / unit)
+        for label in axis.texts:
+            (x, y), extent = axis.transData.transform(label.xy) / unit, label.get_window_extent()
+            _, shift, box = min(_tries(x, y, extent.width / unit, extent.height / unit, there, panel))
+            there.append((box, _NAME))
+            label.set_position(shift)
             label.set_anncoords("offset points")
 
 
-def _apart(places: Sequence[tuple[float, ...]], *, reach: float, gap: float) -> list[float]:
-    """Return heights at which names do not touch; only points closer than `reach` along x push each other."""
-    order = sorted(range(len(places)), key=lambda k: places[k][0])
-    runs: list[list[int]] = []
-    for k in order:
-        if runs and places[k][0] - places[runs[-1][-1]][0] < reach:
-            runs[-1].append(k)
-        else:
-            runs.append([k])
-    result = [0.0] * len(places)
-    for run in runs:
-        for k, height in zip(run, spread([places[k][1] for k in run], gap), strict=True):
-            result[k] = height
-    return result
+def _tries(
+    x: float, y: float, width: float, height: float, there: Sequence[tuple[_Box, float]], panel: _Box
+) -> Iterator[tuple[float, tuple[float, float], _Box]]:
+    """Yield places for a name around a point: how bad each is, its offset from the point, and its box."""
+    for up in (7.0, -7.0, 0.0, 16.0, -16.0, 25.0, -25.0):
+        for right in (6.0, -6.0 - width):
+            box = (x + right, y + up - height / 2, x + right + width, y + up + height / 2)
+            covered = sum(weight * _common(box, other) for other, weight in there)
+            outside = _POINT * (width * height - _common(box, panel))
+            yield covered + outside + abs(up) + (right < 0), (right, up), box
+
+
+def _common(one: _Box, other: _Box) -> float:
+    """Return the area that two boxes share."""
+    wide, high = (min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1))
+    return max(wide, 0.0) * max(high, 0.0)

@@ -11,7 +11,7 @@ from scipy.special import expit
 from preflab.report.analysis import Analysis
 from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.points import Points, Series
-from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
+from preflab.report.svg import COLOURS, INK, MUTED, PAPER, FigureText, drawn, panels, style
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import MISSING, count, number, percent, score_range, signed
 from preflab.stats.calibration import Bin, calibration
@@ -135,7 +135,7 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
                     title = analysis.title(method)
                     series = points.series(title, COLOURS[k % len(COLOURS)])
                     _accuracies(axis, f"{title} from {start}", found, series)
-            axis.legend(fontsize=7.5, frameon=False)
+            axis.legend(fontsize=7.5, facecolor=PAPER, edgecolor="none", framealpha=0.85)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         axes[0, 0].set_ylabel("validation pairs in the right order, %")
     caption = (

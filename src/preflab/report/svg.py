@@ -14,12 +14,23 @@ from preflab.core.errors import ConfigError
 from preflab.report.points import Points, belonging
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#fefefe"
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
-
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8b5fbf", "#7a7a7a", "#a0522d", "#3c8d2f",
 )  # fmt: skip
 """Okabe and Ito's colour-blind-safe palette, its yellow and black replaced by tones visible on white and on black."""
+_OWN = 0.5
+"""Share of its series' colour in a name; the rest is ink, which all of them need to be read on white and on black."""
+
+
+def name_colour(colour: str) -> str:
+    """Return the colour in which the name of a series is written; on the page its ink follows the theme."""
+    mixed = (round(_OWN * int(colour[k : k + 2], 16) + (1 - _OWN) * int(INK[k : k + 2], 16)) for k in (1, 3, 5))
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"} | {
+    name_colour(colour): f"color-mix(in srgb, {colour} {_OWN:.0%}, var(--ink))" for colour in COLOURS
+}
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 
 _SETTINGS: Any = {
