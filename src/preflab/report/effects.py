@@ -21,7 +21,7 @@ from preflab.diagnose.checkpoints import (
 )
 from preflab.report.ranking import group_intervals
 from preflab.report.tables import Group, StudyTables, measure
-from preflab.report.wording import count
+from preflab.report.wording import count, number, signed
 from preflab.stats.intervals import Interval, mean_interval, seed_interval
 
 SHOWN = ("entropy", "distinct")
@@ -87,7 +87,7 @@ class Effect:
     @property
     def numbers(self) -> str:
         """Return what changed by how much, in a line."""
-        said = [f"{role} {self.changes[role]}" for role in _PAIRED if role in self.changes]
+        said = [f"{role} {_change(self.changes[role].total)}" for role in _PAIRED if role in self.changes]
         if not said:
             return "nothing finite was measured"
         pairs = f"{self.n_pairs:,} test pairs, " if self.n_pairs else ""
@@ -115,6 +115,12 @@ class Effect:
         """What is known to help."""
         code = self.code
         return REMEDIES["broken" if code == "divergence" else code]
+
+
+def _change(total: Interval) -> str:
+    """Return a change as the tables show it."""
+    spread = f" ± {number(total.half_width, 2)}" if total.n > 1 else ""
+    return f"{signed(total.estimate, 2)}{spread} nats"
 
 
 @dataclass(frozen=True, slots=True)
