@@ -169,9 +169,9 @@ def _own(analysis: Analysis, split: str, cell: str) -> Interval | None:
     return mean_interval(wide[cell].to_numpy(), clusters=clusters_of(facts)) if cell in wide else None
 
 
-def _effect(analysis: Analysis, cell: Mapping[str, Any]) -> list[str]:
+def _effect(analysis: Analysis, cell: Mapping[str, Any]) -> str:
     effect = analysis.effects.get(Group(str(cell["start"]), str(cell["method"]), int(cell["size"])))
-    return [] if effect is None else [effect.agreement, effect.headline]
+    return "" if effect is None else effect.headline
 
 
 def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
