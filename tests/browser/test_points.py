@@ -6,7 +6,6 @@ from tests.report.synthetic import make
 
 from preflab.report.analysis import analyse
 from preflab.report.page import write_report
-from preflab.report.ranking import POOLED
 from preflab.report.sections import ranking_table
 
 TABLES = make(SHAPE)
@@ -20,9 +19,10 @@ def fresh(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows():
-    """Name, score and interval of the methods over all start points, best first."""
+    """Name, score and interval of the methods in the first panel, best first."""
     analysis = analyse(TABLES)
-    table = ranking_table(analysis, analysis.ranking("test", POOLED))
+    assert analysis.scopes[0] == "sft"
+    table = ranking_table(analysis, analysis.ranking("test", "sft"))
     return [(row[0].text, f"Gold reward {row[1].text} ({row[1].note})") for row in table.rows[: len(SHAPE.methods)]]
 
 
@@ -46,7 +46,7 @@ def test_hovering_shows_the_number_of_the_table_and_sets_the_method_off(watch, f
         x, y = centre(mark(page, name))
         page.mouse.move(x + 4, y + 3)  # near is enough
         said = page.locator(TIP).inner_text().split("\n")
-        assert said[0] == f"{name} over {POOLED}, test prompts" and value in said
+        assert said[0] == f"{name} from sft, test prompts" and value in said
         dim = page.locator("#ranking svg.asked [data-series]:not(.same)").first
         page.wait_for_function("each => getComputedStyle(each).opacity < 0.5", arg=dim.element_handle())
     page.mouse.move(2, 2)
@@ -65,7 +65,7 @@ def test_keys_reach_every_mark_and_a_screen_reader_hears_its_words(watch, fresh,
     seen = set()
     for _ in rows:
         page.keyboard.press("ArrowDown")
-        seen.add(words().split(" over ")[0])
+        seen.add(words().split(" from ")[0])
     assert seen == names and words() == first
     n = page.locator("#ranking .points g").first.locator("circle").count()
     along = []

@@ -11,7 +11,7 @@ from scipy.special import expit
 from preflab.report.analysis import Analysis
 from preflab.report.cells import Cell, Table, counted, measured
 from preflab.report.points import Points, Series
-from preflab.report.svg import COLOURS, INK, MUTED, PAPER, FigureText, drawn, panels, style
+from preflab.report.svg import COLOURS, INK, MUTED, FigureText, drawn, panels, style
 from preflab.report.tables import Group, final_cells
 from preflab.report.wording import MISSING, count, number, percent, score_range, signed
 from preflab.stats.calibration import Bin, calibration
@@ -51,7 +51,7 @@ def overoptimisation_figure(analysis: Analysis) -> FigureText | None:
                 _curves(axis, own, points.series(run, INK), both=both)
         if both:
             handles = axes[0, 0].get_lines()
-            axes[0, 0].legend(handles[1:3], ["trained on", "gold"], loc="lower right", fontsize=8, frameon=False)
+            axes[0, 0].legend(handles[1:3], ["trained on", "gold"], loc="lower right", fontsize=8)
         figure.supxlabel("KL to the start point, nats per answer", fontsize=8.5, color=MUTED)
         figure.supylabel("reward, deviations from the first answers", fontsize=8.5, color=MUTED)
     gold = (
@@ -135,7 +135,7 @@ def judges_figure(analysis: Analysis) -> FigureText | None:
                     title = analysis.title(method)
                     series = points.series(title, COLOURS[k % len(COLOURS)])
                     _accuracies(axis, f"{title} from {start}", found, series)
-            axis.legend(fontsize=7.5, facecolor=PAPER, edgecolor="none", framealpha=0.85)
+            axis.legend(fontsize=7.5)
         figure.supxlabel("training pairs seen", fontsize=8.5, color=MUTED)
         axes[0, 0].set_ylabel("validation pairs in the right order, %")
     caption = (

@@ -61,6 +61,8 @@ _SETTINGS: Any = {
     "ytick.major.size": 0.0,
     "text.color": INK,
     "lines.linewidth": 1.6,
+    "legend.facecolor": PAPER,  # lines behind do not strike its words through
+    "legend.edgecolor": "none",
 }  # fmt: skip
 _DPI = 200
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
