@@ -119,12 +119,12 @@ def _lead(analysis: Analysis, best: Ranking) -> str:
 
 
 def _effect(analysis: Analysis, winner: Group) -> str:
-    """Say what a reader must not overlook: harm with any seed, or displacement with most."""
+    """Say what a reader must not overlook: harm over the seeds or with any of them, or displacement."""
     effect = analysis.effects.get(winner)
     if effect is None:
         return ""
     title = analysis.title(winner.method)
-    if any(code in HARMFUL for code in effect.codes):
+    if any(code in HARMFUL for code in (effect.code, *effect.codes)):
         return f"But look at what {title} did to the model: {effect.agreement}. Read its responses before you use it."
     if effect.code == "displacement":
         return (
