@@ -7,6 +7,7 @@ import pytest
 from preflab.report.analysis import analyse
 from preflab.report.answer import answer
 from preflab.report.tables import StudyTables
+from preflab.stats.comparisons import holm
 
 
 def shifted(tables, synthetic, method, amount):
@@ -156,3 +157,15 @@ def test_a_grid_is_widened_beyond_its_edge_by_the_same_factor(plain):
     (step,) = [step for step in steps if step.startswith("Widen the grid")]
     assert "its best learning_rate is the highest tried (0.0003)" in step
     assert f"--set 'methods.{best}.learning_rate=[0.0001,0.0003,0.0009]'`" in step
+
+
+def test_the_leader_is_not_believed_for_having_been_picked_among_many(synthetic):
+    methods = ("dpo", "ipo", "kto", "cpo", "simpo")
+    tables = synthetic.make(synthetic.Shape(methods=methods, starts=("sft",), prompts=40, diverged=False))
+    ranking = analyse(tables).leading
+    assert [row.p_gain for row in ranking.rows] == pytest.approx(holm([row.gain.p for row in ranking.rows]))
+    behind = [row.behind.p for row in ranking.rows[1:]]
+    # Ten pairs of methods, four of them with the best one.
+    assert [row.p_adjusted for row in ranking.rows[1:]] == pytest.approx(holm([*behind, *[1.0] * 6])[:4])
+    one = replace(ranking.rows[0], p_gain=0.051)
+    assert not one.gained and replace(one, p_gain=0.049).gained and replace(one, gain=None).gained

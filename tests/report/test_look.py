@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from importlib import resources
@@ -12,7 +13,8 @@ import pytest
 from preflab.report.analysis import analyse
 from preflab.report.curves import MAX_POINTS, curves
 from preflab.report.frontier import frontier_figure
-from preflab.report.svg import COLOURS
+from preflab.report.svg import COLOURS, reach
+from preflab.stats.intervals import Interval
 
 HOME = resources.files("preflab.report")
 TEXTS = ("ink", "muted", "link", "good", "warn", "info")
@@ -122,3 +124,12 @@ def test_curves_begin_with_the_start_point_of_the_answer_and_need_no_ranking(syn
     assert order == [analysis.leading.start, *({"base", "sft"} - {analysis.leading.start})]
     nothing = analyse(replace(tables, responses=tables.responses.iloc[:0], pairs=tables.pairs.iloc[:0]))
     assert nothing.leading is None and len(curves(nothing)["panels"]) == len(curves(analysis)["panels"])
+
+
+def test_error_bars_lean_as_their_intervals_do_and_stay_above_a_floor():
+    def found(estimate, low, high):
+        return Interval(estimate, low, high, 0.1, 9, math.inf, "wilson")
+
+    bars = reach([found(1.0, 0.44, 1.0), found(2.0, math.nan, math.nan), found(-1.0, -3.0, 4.0)], floor=0.0)
+    np.testing.assert_allclose(bars, [[0.56, 0.0, 0.0], [0.0, 0.0, 4.0]])
+    np.testing.assert_allclose(reach([found(-1.0, -3.0, 4.0)]), [[2.0], [5.0]])

@@ -153,7 +153,7 @@ def test_a_best_setting_at_the_end_of_the_grid_is_told():
 
 
 def test_the_end_of_a_level_stretch_is_told_and_is_no_reason_to_widen_a_grid():
-    tables = world({"wide": (0.1, 0.9), "level": (0.8, 0.8)})
+    tables = world({"wide": (0.1, 0.9), "level": (0.8, 0.8)}, seeds=5)
     found = analyse(replace(tables, cells=tables.cells.assign(edge=tables.cells["selected"])))
     (line,) = context(found, "sft")["edges"]
     assert line == (
@@ -162,6 +162,18 @@ def test_the_end_of_a_level_stretch_is_told_and_is_no_reason_to_widen_a_grid():
     )
     (warning,) = [each for each in found.findings if each.code == "grid_edge"]
     assert "for wide;" in warning.text
+
+
+def test_a_method_that_cannot_be_compared_is_named_with_the_reason():
+    tables = world({"dpo": (0.5, 0.6), "ipo": (0.4, 0.5), "kto": (0.3, 0.4)})
+    cells, kto = tables.cells.copy(), tables.cells["method"] == "kto"
+    cells.loc[cells["cell"] == "ipo-0-1", ["status", "evaluate_s"]] = ["failed", None]
+    cells.loc[kto, ["status", "validation", "evaluate_s"]] = ["diverged", None, None]
+    found = context(analyse(replace(tables, cells=cells)), "sft")
+    assert found["left_out"] == [
+        "Not compared here, from sft on test prompts: ipo (1 failed, of 6 runs) and kto (6 diverged, of 6 runs)."
+    ]
+    assert context(analyse(tables), "sft")["left_out"] == []
 
 
 def test_an_edge_without_a_name_is_told_by_its_method():

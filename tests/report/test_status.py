@@ -40,6 +40,29 @@ def test_stages_that_are_there_are_counted_and_the_rest_is_shared_by_the_workers
     assert found["methods"] == []  # no index yet
 
 
+@pytest.mark.parametrize("lacks", ["a stage of no time", "what validation decides on"])
+def test_a_study_that_lacks_something_is_not_complete(study, lacks):
+    plan = json.loads((study / "plan.json").read_text())
+    if lacks == "a stage of no time":
+        plan["stages"][3]["seconds"] = 0.0
+    else:
+        plan |= {"stages": plan["stages"][:3], "undecided": {"evaluate": 6}}
+    (study / "plan.json").write_text(json.dumps(plan))
+    assert study_status(study)["state"] == "stopped"
+    plan |= {"stages": plan["stages"][:3], "undecided": {}}
+    (study / "plan.json").write_text(json.dumps(plan))
+    assert study_status(study)["state"] == "complete"
+
+
+def test_a_foreign_study_cannot_steer_the_terminal(study, capsys):
+    Ledger(study).append("run", command="\x1b[2J\x1b]0;owned\x07")
+    plan = json.loads((study / "plan.json").read_text()) | {"study": "\x1b[31mred"}
+    (study / "plan.json").write_text(json.dumps(plan))
+    print_status(study_status(study))
+    said = capsys.readouterr().out
+    assert "red" in said and "\x1b" not in said and "\x07" not in said
+
+
 def test_a_running_study_says_how_far_it_is_and_when_it_last_spoke(study):
     ledger = Ledger(study)
     with study_lock(study):

@@ -151,3 +151,14 @@ def test_items_needed_grow_with_the_square_of_the_wanted_precision():
     assert cmp.items_needed(100, 0.06, 0.03) == 400
     with pytest.raises(ValueError, match="finite differences"):
         cmp.items_needed(100, 0.06, 0.0)
+
+
+def test_holm_counts_questions_that_the_data_chose_not_to_ask():
+    p = [0.004, 0.03]
+    assert cmp.holm(p, family=6) == pytest.approx(cmp.holm([*p, 1, 1, 1, 1])[:2])
+
+
+def test_a_difference_without_spread_is_only_as_sure_as_its_number_of_items():
+    for n, p in ((3, 0.25), (11, 2.0**-10)):
+        found = cmp.paired_comparison(np.ones((1, n)), np.zeros((1, n)))
+        assert found.p == p == cmp.sign_flip_p(np.ones((1, n)))[0]

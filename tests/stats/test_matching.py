@@ -68,3 +68,12 @@ def test_one_token_is_no_difference_and_clusters_are_drawn_together():
 def test_shapes_and_tolerances_are_checked():
     with pytest.raises(ValueError, match="one shape"):
         matched_difference(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 3)), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize(("matches", "known"), [(19, False), (20, True)])
+def test_too_few_matches_have_no_bounds(matches, known):
+    scores = np.random.default_rng(5).normal(size=(2, 1, 100))
+    lengths = np.full((1, 100), 50.0)
+    other = np.where(np.arange(100) < matches, 50.0, 90.0)[None]
+    found = matched_difference(*scores, lengths, other)
+    assert found.n_items == matches and math.isfinite(found.difference.low) == known

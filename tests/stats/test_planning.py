@@ -48,3 +48,10 @@ def test_no_variance_needs_two_and_one_seed_says_nothing():
     assert Components(0.0, 0.0, 0.0, 2, 2).seeds_needed(0.1) == 2
     with pytest.raises(ValueError, match="two seeds"):
         components(np.zeros((1, 4)), np.zeros((1, 4)))
+
+
+def test_as_many_items_as_are_asked_for_at_most_are_found_and_more_are_not():
+    one = components(*np.random.default_rng(0).normal(size=(2, 3, 50)))
+    wanted = one.detectable(3, 9_000)
+    assert one.items_needed(wanted) == pytest.approx(9_000, abs=1)
+    assert one.items_needed(one.detectable(3, 10_500)) is None

@@ -145,6 +145,16 @@ def test_the_ledger_survives_a_cut_last_line(tmp_path):
     assert [e["event"] for e in ledger.events()] == ["started"]
 
 
+def test_the_event_after_a_cut_line_and_lines_with_any_character_are_kept(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.append("failed", error="one\u2028two\u0085three")
+    with (tmp_path / "events.jsonl").open("a") as stream:
+        stream.write('{"event": "ru')
+    ledger.append("run")
+    assert [event["event"] for event in ledger.events()] == ["failed", "run"]
+    assert ledger.events()[0]["error"] == "one\u2028two\u0085three"
+
+
 def test_progress_is_seen_by_others_and_forgotten_at_the_end(tmp_path):
     Ledger(tmp_path).report_progress("t", {"done": 1, "total": 2})
     assert Ledger(tmp_path).progress()[0]["done"] == 1

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cyclopts import App, CycloptsError, Group
 
 from preflab.core.errors import ConfigError, PreflabError, nearest
+from preflab.core.texts import without_controls
 
 INTERNAL_ERROR = 1
 BAD_USAGE = 2
@@ -145,7 +146,7 @@ def _dispatch(words: list[str]) -> object:
 def _fail(text: str, exit_code: int, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {without_controls(text)}", file=sys.stderr)
     return exit_code
 
 

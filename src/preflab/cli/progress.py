@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab.cli.console import duration
+from preflab.core.texts import without_controls
 from preflab.report.status import study_status
 
 _STATES = {"running": "bold cyan", "stopped": "bold yellow", "complete": "bold green"}
@@ -35,7 +36,17 @@ def watch_status(folder: Path) -> None:
             time.sleep(_EVERY_S)
 
 
-def _page(found: dict[str, Any]) -> RenderableType:
+def _safe(value: Any) -> Any:
+    """Return a value whose texts cannot steer the terminal: a study folder may come from anywhere."""
+    if isinstance(value, str):
+        return without_controls(value)
+    if isinstance(value, dict):
+        return {_safe(key): _safe(each) for key, each in value.items()}
+    return [_safe(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _page(status: dict[str, Any]) -> RenderableType:
+    found = _safe(status)
     parts: list[RenderableType] = [_head(found), _bar(found)]
     if found["methods"]:
         parts.append(_methods(found["methods"]))

@@ -71,8 +71,7 @@ def answer(analysis: Analysis) -> Answer:
 
 
 def _status(best: Ranking) -> Status:
-    gain = best.rows[0].gain
-    if gain is not None and not gain.difference.low > 0:
+    if not best.rows[0].gained:
         return "no gain"
     if len(best.rows) == 1:
         return "single"
@@ -100,7 +99,7 @@ def _lead(analysis: Analysis, best: Ranking) -> str:
     setting = f"{settings[0]}, " if len(settings) == 1 and settings[0] else ""
     if len(settings) > 1:
         setting = f"a setting per seed ({'; '.join(settings)}), "
-    text = "" if top.gain is None or top.gain.difference.low > 0 else "The best trained model: "
+    text = "" if top.gained else "The best trained model: "
     text += (
         f"{analysis.title(top.method)} at {setting}{count(best.size, 'training pair')}: "
         f"{analysis.metric.label.lower()} {score(top.overall.estimate, rate=rate)} "
@@ -114,7 +113,8 @@ def _lead(analysis: Analysis, best: Ranking) -> str:
     before = f"{base} would be no change" if analysis.metric.name == ACCURACY.name else f"Its start point has {base}"
     return text + (
         f" {before}: a gain of {score(change.estimate, rate=rate, sign=True)}{difference_unit(rate=rate)} "
-        f"({score_range(change, rate=rate, sign=True)}, {p_phrase(top.gain.p)})."
+        f"({score_range(change, rate=rate, sign=True)}, {p_phrase(top.p_gain)}"
+        f"{f' after Holm over {len(best.rows)} methods' if len(best.rows) > 1 else ''})."
     )
 
 
@@ -141,7 +141,7 @@ def _seeds_phrase(n: int) -> str:
 def _sure(analysis: Analysis, best: Ranking) -> list[str]:
     lines = []
     gain, rate = best.rows[0].gain, analysis.metric.is_rate
-    if gain is not None and not gain.difference.low > 0 and math.isfinite(gain.minimum_detectable):
+    if gain is not None and not best.rows[0].gained and math.isfinite(gain.minimum_detectable):
         lines.append(
             f"A true gain of {size_of(gain.minimum_detectable, rate=rate)} would be found four times in five; a "
             "smaller one may well be there and missed."
@@ -168,11 +168,11 @@ def _runner_up(analysis: Analysis, best: Ranking) -> str:
     assert second.behind is not None
     gap = second.behind.difference
     verdict = "told apart" if second.separable else "not told apart"
-    others = count(len(best.rows) - 1, "comparison")
+    over = f", Holm over all {math.comb(len(best.rows), 2)} pairs" if len(best.rows) > 2 else ""
     return (
         f"The runner-up from {best.start}, {analysis.title(second.method)}, is "
         f"{size_of(gap.estimate, rate=rate)} behind "
-        f"({score_range(gap, rate=rate, sign=True)}; {p_phrase(second.p_adjusted)}, Holm over {others}): {verdict}. "
+        f"({score_range(gap, rate=rate, sign=True)}; {p_phrase(second.p_adjusted)}{over}): {verdict}. "
         f"Probability of being the best: {analysis.title(best.rows[0].method)} "
         f"{probability(best.rows[0].probability_best)}, {analysis.title(second.method)} "
         f"{probability(second.probability_best)}."

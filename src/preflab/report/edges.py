@@ -9,6 +9,8 @@ import pandas as pd
 
 from preflab.stats.intervals import seed_interval
 
+_ENOUGH_SEEDS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -20,8 +22,8 @@ class Edge:
             its hyper-parameters do not say of what.
         value: what was selected.
         tried: every value that was tried, ascending.
-        flat: whether the next value is as good: validation does not tell the two apart over the seeds, at 5 %. One seed
-            cannot say so.
+        flat: whether the next value is as good: validation does not tell the two apart over five seeds or more, at 5 %.
+            Fewer tell hardly anything apart.
     """
 
     method: str
@@ -80,7 +82,7 @@ def _flat(runs: list[dict[Any, Any]], chosen: Mapping[Any, Any], name: str, near
         for values in (wanted, wanted | {name: near})
     ]
     gaps = [by_seed[0][seed] - by_seed[1][seed] for seed in by_seed[0] if seed in by_seed[1]]
-    return len(gaps) > 1 and not seed_interval(gaps).low > 0
+    return len(gaps) >= _ENOUGH_SEEDS and not seed_interval(gaps).low > 0
 
 
 def values_of(cell: Mapping[str, object]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """How far methods are apart after equally many settings tried, whatever the sizes of their grids."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class EqualBudget:
         k: settings tried.
         best: the method with the highest expected score.
         behind: every other method to the best one minus itself, paired over seeds and items.
-        p: the same to its p-value after Holm's correction.
+        p: the same to its p-value after Holm's correction over all pairs of methods and all k.
     """
 
     k: int
@@ -38,10 +39,12 @@ def equal_budgets(scores: SettingScores) -> list[EqualBudget]:
     grids = scores.methods
     if len(grids) < 2 or scores.split == VALIDATION:
         return []
-    return [_at(scores, k) for k in sorted({1, min(len(found.labels) for found in grids.values())})]
+    tried = sorted({1, min(len(found.labels) for found in grids.values())})
+    # Which method is the best one was asked of the same data: all pairs count.
+    return [_at(scores, k, family=len(tried) * math.comb(len(grids), 2)) for k in tried]
 
 
-def _at(scores: SettingScores, k: int) -> EqualBudget:
+def _at(scores: SettingScores, k: int, family: int) -> EqualBudget:
     groups = {method: Group(scores.start, method, 1) for method in scores.methods}
     n = len(scores.clusters)
     measure = Measure(
@@ -55,7 +58,7 @@ def _at(scores: SettingScores, k: int) -> EqualBudget:
     best = max(groups, key=lambda method: float(measure.values[groups[method]].mean()))
     behind = {m: compare_groups(measure, groups[best], group) for m, group in groups.items() if m != best}
     # Where no spread can be estimated nothing is told apart, and the comparison still counts in the correction.
-    adjusted = holm([1.0 if found.p != found.p else found.p for found in behind.values()])
+    adjusted = holm([1.0 if found.p != found.p else found.p for found in behind.values()], family=family)
     return EqualBudget(k, best, behind, dict(zip(behind, map(float, adjusted), strict=True)))
 
 

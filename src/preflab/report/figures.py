@@ -21,6 +21,7 @@ from preflab.report.svg import (
     drawn,
     name_colour,
     panels,
+    reach,
     settle,
     spread,
     style,
@@ -148,9 +149,9 @@ def _size_lines(
             continue
         x = np.array([group.size for group, _ in mine]) * 1.03 ** (k - len(analysis.methods) / 2)
         y = np.array([i.estimate for _, i in mine]) * scale
-        half = np.nan_to_num(np.array([i.half_width for _, i in mine]) * scale)
         series = series_of(points, analysis, method)
-        series.drew(axis.errorbar(x, y, yerr=half, color=series.colour, linewidth=1.5, elinewidth=0.8,
+        bars = reach([interval for _, interval in mine]) * scale
+        series.drew(axis.errorbar(x, y, yerr=bars, color=series.colour, linewidth=1.5, elinewidth=0.8,
                                   marker=marker_of(analysis, method), markersize=4))  # fmt: skip
         end = (mine[-1][0].size * 1.03 ** (len(analysis.methods) / 2), y[-1])
         series.drew(axis.annotate(series.title, end, color=name_colour(series.colour), fontsize=8, va="center",

@@ -10,7 +10,7 @@ from preflab.report.analysis import Analysis
 from preflab.report.figures import WIDTH, axis_label, group_words, marker_of, runs_of, series_of, told
 from preflab.report.points import Points
 from preflab.report.ranking import group_intervals
-from preflab.report.svg import INK, MUTED, FigureText, drawn, name_colour, panels, settle, style
+from preflab.report.svg import INK, MUTED, FigureText, drawn, name_colour, panels, reach, settle, style
 from preflab.report.tables import Group
 from preflab.report.wording import number
 from preflab.stats.intervals import Interval
@@ -58,9 +58,9 @@ def _point(
     axis: Any, analysis: Analysis, points: Points, group: Group, split: str, both: tuple[Interval, Interval]
 ) -> None:
     (x, y), rate, series = both, analysis.metric.is_rate, series_of(points, analysis, group.method)
-    scale, left = 100 if rate else 1, min(_half(x), x.estimate)
+    scale = 100 if rate else 1
     place = (x.estimate, y.estimate * scale)
-    series.drew(axis.errorbar(*place, xerr=[[left], [_half(x)]], yerr=_half(y) * scale, color=series.colour,
+    series.drew(axis.errorbar(*place, xerr=reach([x], floor=0.0), yerr=reach([y]) * scale, color=series.colour,
                               linewidth=0, elinewidth=0.8, marker=marker_of(analysis, group.method),
                               markersize=5))  # fmt: skip
     series.drew(axis.annotate(series.title, place, color=name_colour(series.colour), fontsize=8, va="center"))
@@ -74,13 +74,9 @@ def kl_words(kl: Interval) -> str:
     return f"{number(kl.estimate, 2)} ({bounds}) nats per response"
 
 
-def _half(interval: Interval) -> float:
-    return 0.0 if math.isnan(interval.half_width) else interval.half_width
-
-
 def _root_axis(axes: Sequence[Any], kls: Sequence[Interval | None]) -> None:
     """Space KL by its square root, which is about proportional to how far the parameters moved."""
-    highest = max((kl.estimate + _half(kl) for kl in kls if kl is not None), default=0.0) or 1.0
+    highest = max((np.nanmax([kl.estimate, kl.high]) for kl in kls if kl is not None), default=0.0) or 1.0
     axes[0].set_xscale("function", functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: x * np.abs(x)))
     axes[0].set_xlim(-0.002 * highest, 1.15 * highest)  # room for half a star
     steps = [k * 10.0**e for e in range(-3, 5) for k in (1, 2, 5)]

@@ -35,8 +35,10 @@ class RankedMethod:
         seed_means: mean score of every seed, `[seed]`.
         seeds: the seeds.
         gain: comparison with the start point, None when that was not evaluated.
+        p_gain: p-value of `gain`, adjusted by Holm over the methods of this ranking; NaN without one.
         behind: comparison of the best method with this one (positive: the best is better), None for the best itself.
-        p_adjusted: p-value of `behind`, adjusted by Holm over this ranking; NaN for the best.
+        p_adjusted: p-value of `behind`, adjusted by Holm over all pairs of methods, because the data chose the best;
+            NaN for the best.
         p_permutation: sign-flip test of `behind` over items of the differences averaged over seeds; NaN for the best.
         probability_best: share of bootstrap samples over items and seeds in which it wins.
         rank_low: best rank in the central 95 % of those samples.
@@ -50,12 +52,18 @@ class RankedMethod:
     seed_means: tuple[float, ...]
     seeds: tuple[int, ...]
     gain: Comparison | None
+    p_gain: float
     behind: Comparison | None
     p_adjusted: float
     p_permutation: float
     probability_best: float
     rank_low: int
     rank_high: int
+
+    @property
+    def gained(self) -> bool:
+        """Whether it is told apart above its start point at 5 %, or no start point was evaluated."""
+        return self.gain is None or (self.p_gain < SIGNIFICANT and self.gain.difference.estimate > 0)
 
     @property
     def separable(self) -> bool:
@@ -196,7 +204,11 @@ def _rank(
     places = rank(tables, clusters=scores.clusters, seed_variances=variances)
     order = [place.name for place in places]
     behind = {method: _compare(entries[order[0]], entries[method], scores) for method in order[1:]}
-    adjusted = dict(zip(behind, holm([c.p for c in behind.values()]), strict=True))
+    pairs = math.comb(len(order), 2)  # which method is the best one was asked of the same data
+    adjusted = dict(zip(behind, holm([c.p for c in behind.values()], family=pairs), strict=True))
+    gains = {method: _gain(entry, baseline, scores) for method, entry in entries.items()}
+    p_gains = holm([math.nan if gain is None else gain.p for gain in gains.values()])
+    p_gain = dict(zip(gains, map(float, p_gains), strict=True))
     flips = _permutation(tables, order, scores)
     rows = []
     for place in places:
@@ -209,7 +221,8 @@ def _rank(
                 over_seeds=seed_interval(entry.table.mean(axis=1)),
                 seed_means=tuple(float(m) for m in entry.table.mean(axis=1)),
                 seeds=entry.seeds,
-                gain=_gain(entry, baseline, scores),
+                gain=gains[place.name],
+                p_gain=p_gain[place.name],
                 behind=behind.get(place.name),
                 p_adjusted=float(adjusted.get(place.name, math.nan)),
                 p_permutation=flips.get(place.name, math.nan),

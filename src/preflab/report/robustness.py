@@ -132,6 +132,7 @@ def context(analysis: Analysis, best_start: str) -> dict[str, Any] | None:
     return {
         "sentences": _sentences(analysis, found),
         "budgets": _budgets(analysis, found),
+        "left_out": [line for key, result in found.items() if (line := _left_out(analysis, *key, result))],
         "chance": chance(found.values()),
         "edges": [line for start in starts if (line := _edges(analysis, start))],
         "validation_only": any(split == VALIDATION for _, split in found),
@@ -220,6 +221,21 @@ def _edges(analysis: Analysis, start: str) -> str:
 def _share(stability: Stability, method: str) -> str:
     source = "all" if "all" in stability.first else next(iter(stability.first))
     return probability(stability.first[source][method])
+
+
+def _left_out(analysis: Analysis, start: str, split: str, result: Robustness) -> str:
+    """Say which methods with several settings are not compared, and why; empty where all are."""
+    cells = analysis.tables.cells
+    here = cells[(cells["start"] == start) & (cells["size"] == analysis.size) & (cells["method"] != "")]
+    said = []
+    for method, mine in here.groupby("method", sort=False):
+        if mine["setting"].nunique() < 2 or method in result.methods:
+            continue
+        states = [f"{n} {state}" for state, n in mine["status"].value_counts().items() if state != "done"]
+        why = names(states) if states else "not every setting was evaluated"
+        said.append(f"{analysis.title(str(method))} ({why}, of {count(len(mine), 'run')})")
+    where = _SPLIT_NAMES[split]
+    return f"Not compared here, from {start} on {where}: {names(said)}." if said else ""
 
 
 def _budgets(analysis: Analysis, found: Mapping[tuple[str, str], Robustness]) -> str:

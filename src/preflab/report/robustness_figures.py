@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from preflab.report.analysis import Analysis
 from preflab.report.figures import SPLIT_TITLES, WIDTH, axis_label, marker_of, series_of, told
 from preflab.report.frontier import kl_words
 from preflab.report.points import Points
-from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, style
+from preflab.report.svg import INK, MUTED, FigureText, drawn, panels, reach, style
 from preflab.report.tables import clusters_of, item_table
 from preflab.report.wording import count, percent, score
 from preflab.stats.intervals import Interval, crossed_interval
@@ -104,7 +103,7 @@ def kl_figure(analysis: Analysis, start: str) -> FigureText | None:
             for method, setting, seeds, kl, value, selected in found:
                 x, y, series = max(0.0, kl.estimate), value.estimate * scale, series_of(points, analysis, method)
                 series.drew(axis.errorbar(
-                    x, y, xerr=min(_half(kl), x), yerr=_half(value) * scale, color=series.colour,
+                    x, y, xerr=reach([kl], floor=0.0), yerr=reach([value]) * scale, color=series.colour,
                     marker=marker_of(analysis, method), markersize=6 if selected else 3.6, linewidth=0, elinewidth=0.6,
                     alpha=0.9, markeredgecolor=INK if selected else "none",
                     label=None if method in named else series.title))  # fmt: skip
@@ -233,10 +232,6 @@ def _runs(result: Robustness, name: str) -> str:
 
 def _score(analysis: Analysis, value: float) -> str:
     return score(value, rate=analysis.metric.is_rate)
-
-
-def _half(interval: Interval) -> float:
-    return 0.0 if math.isnan(interval.low) else interval.half_width
 
 
 def _base(axis: Any, result: Robustness, scale: float) -> None:

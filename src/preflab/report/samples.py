@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from preflab.core.texts import without_controls
 from preflab.report.analysis import SPLITS, Analysis
 from preflab.report.tables import final_cells
 
@@ -16,8 +17,6 @@ MAX_BYTES = 3_000_000
 MAX_CHARACTERS = 3_000
 _AMOUNTS = ((60, 3), (24, 3), (60, 1), (40, 1), (24, 1), (12, 1), (6, 1), (3, 1))
 """Prompts of a split and seeds of a method, from what is best to read to what fits a page of long texts."""
-
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)} | {127: "\u2421"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def visible(text: object) -> str:
     """Return text in which nothing can hide: control characters as pictures, no broken surrogates, length capped."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return ""
-    whole = str(text).replace("\r\n", "\n").translate(_CONTROLS)
+    whole = without_controls(str(text).replace("\r\n", "\n"))
     cut = whole[:MAX_CHARACTERS]
     if len(whole) > len(cut):
         cut += f" … ({len(whole) - len(cut):,} more characters)"

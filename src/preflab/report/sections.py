@@ -67,7 +67,8 @@ def ranking_table(analysis: Analysis, ranking: Ranking) -> Table:
     head = [
         ("Method", ""), (analysis.metric.label, "mean, 95 % interval over prompts and seeds"),
         ("Gain over start", "95 % interval"), ("Behind the best", "95 % interval of the paired difference"),
-        ("p", "paired test over prompts and seeds, Holm-corrected"), ("Detectable", "difference found with 80 % power"),
+        ("p", "paired test over prompts and seeds, Holm over all pairs"),
+        ("Detectable", "difference found with 80 % power"),
         ("P(best)", "share of bootstrap draws in which it wins"), ("Rank", "95 % of the draws"),
     ]  # fmt: skip
     rows = [_ranked(analysis, row, rate=rate) for row in ranking.rows]

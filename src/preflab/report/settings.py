@@ -125,7 +125,7 @@ def _method_grid(
             chosen_by.append(-np.inf)
         elif all(seed in by_seed for seed in seeds):
             values.append(wide[[by_seed[seed] for seed in seeds]].to_numpy().T)
-            chosen_by.append(float(np.nan_to_num(runs["validation"].mean(), nan=0.0)))
+            chosen_by.append(float(np.nan_to_num(runs["validation"].mean(), nan=-np.inf)))
         elif whole:
             return None  # not every setting was evaluated: the others would stand for those that validation prefers
         else:

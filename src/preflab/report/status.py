@@ -52,11 +52,13 @@ def study_status(study: Path) -> dict[str, Any]:
     left = run["left_s"] if run else sum(s["seconds"] for s in stages if not s["done"]) / plan["workers"]
     cells, damages = _cells(study)
     signs = [p["at"] for p in (*told.values(), *([run] if run else []))]
+    # Of a run that was killed before validation decided, the plan does not hold every stage.
+    finished = all(stage["done"] for stage in stages) and not plan.get("undecided")
     commands = [str(event["command"]) for event in events if event["event"] == "run"]
     return {
         "schema_version": 1,
         "study": plan["study"],
-        "state": "running" if locked else "complete" if not left and not failed else "stopped",
+        "state": "running" if locked else "complete" if finished and not failed else "stopped",
         "command": commands[-1] if commands else None,
         "folder": str(study),
         "done": run["done"] if run else sum(done.values()),

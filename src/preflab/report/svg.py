@@ -3,6 +3,7 @@
 import contextlib
 import html
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from preflab.core.errors import ConfigError
 from preflab.report.points import Points, belonging
+from preflab.stats.intervals import Interval
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#fefefe"
 COLOURS = (
@@ -125,6 +130,18 @@ class FigureText:
                 self.figure.savefig(where, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
         finally:
             patch.set_visible(False)
+
+
+def reach(intervals: Sequence[Interval], *, floor: float = -math.inf) -> NDArray[np.float64]:
+    """Return how far error bars go below and above their points, `[2, interval]`: 0 where there are no bounds.
+
+    Args:
+        intervals: with the points as estimates; one that leans to a side has bars that do.
+        floor: what no bar goes below, such as 0 for an amount.
+    """
+    below = [max(0.0, max(i.estimate, floor) - max(i.low, floor)) for i in intervals]
+    above = [max(0.0, i.high - max(i.estimate, floor)) for i in intervals]
+    return np.array([below, above])
 
 
 def drawn(figure: Any, name: str, label: str, caption: str, points: Points | None = None) -> FigureText:

@@ -86,12 +86,15 @@ def paired_comparison(
 
 
 def two_sided_p(interval: Interval, null: float = 0.0) -> float:
-    """Return the p-value of the t test that belongs to an interval; NaN when the interval has no bounds."""
+    """Return the p-value of the t test that belongs to an interval; NaN when the interval has no bounds.
+
+    Where all n values are the same, a t test would be certain of any of them; the sign test says 2^(1 - n).
+    """
     if math.isnan(interval.se):
         return math.nan
     distance = abs(interval.estimate - null)
     if interval.se == 0:
-        return 1.0 if distance == 0 else 0.0
+        return 1.0 if distance == 0 else 2.0 ** (1 - interval.n)
     t = distance / interval.se
     return float(2 * (special.ndtr(-t) if math.isinf(interval.df) else special.stdtr(interval.df, -t)))
 
@@ -134,8 +137,13 @@ def sign_flip_p(
     return result
 
 
-def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+def holm(p_values: Sequence[float], *, family: int = 0) -> NDArray[np.float64]:
     """Return p-values adjusted for asking several questions at once, in the order given; NaN stays NaN, uncounted.
+
+    Args:
+        p_values: of the questions.
+        family: how many questions there were, where data chose which of them are asked here: all pairs of methods, for
+            comparisons with the best one. Their p-values count as 1.
 
     References:
         Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
@@ -144,7 +152,7 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     adjusted = np.full_like(p, np.nan)
     asked = np.flatnonzero(~np.isnan(p))
     order = asked[np.argsort(p[asked], kind="stable")]
-    stepped = p[order] * np.arange(len(order), 0, -1)
+    stepped = p[order] * np.arange(max(family, len(order)), 0, -1)[: len(order)]
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped)) if len(order) else stepped
     return adjusted
 

@@ -8,14 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from preflab.stats.intervals import Clusters, FloatArray, Interval, check_level, cluster_codes, table_of
 
+MIN_ITEMS = 20
+"""Matched items from which on an interval is given: of 100 prompts and one seed, simulated coverage at 95 % is 71 %
+with three matches, 83 % with five and 91 % with ten."""
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:
     """The difference of two methods where their answers to the same prompt are about equally long.
 
     Args:
-        difference: first less second over matched answers, with an interval over seeds and items; without an estimate
-            where nothing matches.
+        difference: first less second over matched answers, with an interval over seeds and items; without bounds where
+            fewer than `MIN_ITEMS` match, and without an estimate where nothing does.
         share: share of (seed, item) that match.
         n_items: items, or clusters of them, with a match.
     """
@@ -74,7 +78,7 @@ def matched_difference(
         return Matched(empty, 0.0, 0)
     estimate = float(sums.sum() / total)
     low = high = se = math.nan
-    if n_items > 1:
+    if n_items >= MIN_ITEMS:
         rng = np.random.default_rng(seed)
         seeds, items = (_counts(m, n_resamples, rng) for m in (len(a), n))
         drawn, weights = (np.einsum("sc,bs,bc->b", x, seeds, items, optimize=True) for x in (sums, counts))

@@ -91,9 +91,9 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
     """Return the smallest number from 2 on that is enough, None beyond `_MOST`; what is enough stays enough."""
     low, high = 2, 2
     while not enough(high):
-        low, high = high + 1, high * 2
-        if high > _MOST:
+        if high == _MOST:
             return None
+        low, high = high + 1, min(high * 2, _MOST)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes, crossed_interval, vector_of
+from preflab.stats.intervals import Clusters, FloatArray, Interval, cluster_codes, crossed_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,16 @@ def expected_best(values: ArrayLike, chosen_by: ArrayLike | None = None) -> Floa
         `[k]`, or `[draw, k]`.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit, or a number to choose by is NaN.
 
     References:
         Dodge et al., Show Your Work, 2019, arXiv:1909.03004, equation 6, for the idea; Tang et al., Showing Your Work
         Doesn't Always Work, 2020, arXiv:2004.13705, section 3, for the unbiased form.
     """
     x = np.asarray(values, dtype=np.float64)
-    order = vector_of(np.nan_to_num(x if chosen_by is None else np.asarray(chosen_by, dtype=np.float64)))
+    order = np.asarray(x if chosen_by is None else chosen_by, dtype=np.float64)
+    if order.ndim != 1 or np.isnan(order).any():
+        raise ValueError(f"settings are chosen by one number each, and none is NaN; got {order}")
     n = len(order)
     if x.shape[-1] != n:
         raise ValueError(f"{n} numbers to choose by for {x.shape[-1]} settings")

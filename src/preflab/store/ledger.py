@@ -19,6 +19,9 @@ RUN = "run"
 """Task under which the run itself says how far it is."""
 
 
+_PATIENCE_S = 1.0  # who asks whether a study runs holds its lock for a moment
+
+
 @contextlib.contextmanager
 def study_lock(study: Path) -> Iterator[None]:
     """Hold the study's kernel lock; the kernel drops it when the process dies, so it can never be stale.
@@ -30,7 +33,7 @@ def study_lock(study: Path) -> Iterator[None]:
     lock, owner = FileLock(study / ".lock"), study / ".lock-owner.json"
     try:
         study.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE_S)
     except Timeout as error:
         message = f"{study}: another process is running this study ({_owner(owner)}); wait or stop it."
         raise StudyLocked(message) from error
@@ -97,8 +100,12 @@ class Ledger:
     def append(self, event: str, **fields: Any) -> None:
         """Append one event, fsynced."""
         line = json.dumps({"time": timestamp(), "event": event, **fields}, ensure_ascii=False, allow_nan=False)
-        with self._events.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with self._events.open("a+b") as stream:
+            if size := stream.seek(0, os.SEEK_END):
+                stream.seek(size - 1)
+                if stream.read() != b"\n":
+                    stream.write(b"\n")  # a line that a crash cut must not take this one with it
+            stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -107,7 +114,7 @@ class Ledger:
         if not self._events.is_file():
             return []
         events = []
-        for line in self._events.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self._events.read_text(encoding="utf-8", errors="replace").split("\n"):
             with contextlib.suppress(json.JSONDecodeError, RecursionError):
                 events.append(json.loads(line))
         return events
