@@ -6,7 +6,7 @@ import time
 import pytest
 
 from preflab.core.errors import ConfigError, StoreError, StudyLocked
-from preflab.store.artefacts import MANIFEST, StageSpec, Store, read_artefact, verify, write_json
+from preflab.store.artefacts import MANIFEST, StageSpec, Store, committed_folder, read_artefact, verify, write_json
 from preflab.store.ledger import Ledger, study_lock
 
 SPEC = StageSpec("train", 1, {"beta": 0.1}, {"start": "abc"}, {"dtype": "float32"})
@@ -153,6 +153,15 @@ def test_the_event_after_a_cut_line_and_lines_with_any_character_are_kept(tmp_pa
     ledger.append("run")
     assert [event["event"] for event in ledger.events()] == ["failed", "run"]
     assert ledger.events()[0]["error"] == "one\u2028two\u0085three"
+
+
+def test_a_folder_that_somebody_made_meanwhile_is_left_alone(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="appeared meanwhile"), committed_folder(out, replace=False) as temporary:
+        (temporary / "model").touch()
+        out.mkdir()
+        (out / "thesis.txt").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "thesis.txt"]
 
 
 def test_progress_is_seen_by_others_and_forgotten_at_the_end(tmp_path):

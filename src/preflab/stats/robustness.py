@@ -22,7 +22,8 @@ class Grid:
     Args:
         values: finite scores `[setting, seed, item]`, all settings with the same seeds and items.
         chosen_by: what a search would choose by, `[setting]`, higher is better: the validation score, so that the
-            scores it reports are not those it chose by. `-inf` for a setting that no search would choose.
+            scores it reports are not those it chose by. `-inf` for a setting that no search would choose. Both scores
+            come of the same trainings: a lucky one helps both, so the best of many equal settings is a little too high.
     """
 
     values: FloatArray

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflab.core.errors import StoreError
+from preflab.core.errors import ConfigError, StoreError
 from preflab.core.ids import content_id, file_digest
 
 FORMAT = 1
@@ -161,11 +161,14 @@ class Store:
 
 
 @contextlib.contextmanager
-def committed_folder(final: Path) -> Iterator[Path]:
+def committed_folder(final: Path, *, replace: bool = True) -> Iterator[Path]:
     """Give a temporary sibling of `final`, fsync it and rename it to `final` when the block succeeds.
 
     If `final` holds a valid artefact already (another process was faster), the new one is discarded: the same id means
     the same content. A damaged `final` is replaced.
+
+    Raises:
+        ConfigError: without `replace`, as for a user's own folder, when anything has appeared at `final` meanwhile.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f".tmp-{uuid.uuid4().hex}"
@@ -176,6 +179,8 @@ def committed_folder(final: Path) -> Iterator[Path]:
             _fsync(path)
         _fsync(temporary)
         if final.exists():
+            if not replace:
+                raise ConfigError(f"{final}: appeared meanwhile; name a new folder with --out.")
             if _is_whole(final):
                 return
             shutil.rmtree(final)

@@ -62,7 +62,7 @@ def export_reward_model(
     head = load_head(folder, "cpu")
     checkpoint = lone_checkpoint(str(folder))
     model = checkpoint.load(dtype=str(artefact.spec["numeric"]["dtype"]), device="cpu")
-    with committed_folder(out) as temporary:
+    with committed_folder(out, replace=False) as temporary:
         save_classifier(model, head, load_tokenizer(folder), temporary)
     info = artefact.info
     return Exported(

@@ -86,7 +86,7 @@ def export_model(
     if (folder / _ADAPTER).exists():
         kind = "adapter" if own and record["start"] != "sft" and not merged else "merged adapter"
     choice = Choice(record, how, why, kind, base, command)
-    with committed_folder(out) as temporary:
+    with committed_folder(out, replace=False) as temporary:
         _save(study, artefact.spec, folder, temporary, kind, base)
         (temporary / "README.md").write_text(model_card(analysis, verdict, choice), encoding="utf-8")
         _check(temporary, kind)
